@@ -1,0 +1,10 @@
+"""Families of distributions: frozen descriptions without arrays, one file each.
+
+The same family serves as posterior, prior or likelihood and offers what it has: ``noise``, ``sample``, ``log_prob`` and ``kl``
+as rules, and ``mean``, ``std``, ``entropy``, ``cdf``.
+"""
+
+from numvae.distributions.bernoulli import Bernoulli
+from numvae.distributions.normal import FixedStdNormal, Normal
+
+__all__ = ["Bernoulli", "FixedStdNormal", "Normal"]

@@ -1,0 +1,85 @@
+"""The Bernoulli distribution from logits: the likelihood of black-and-white images.
+
+Derivations: ``derivations/bernoulli.md``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from numvae.arrays import Array, Pullback
+from numvae.distributions.broadcasting import sum_to_shape
+from numvae.errors import InputError
+
+__all__ = ["Bernoulli"]
+
+LOG_2 = math.log(2)
+
+
+@dataclass(frozen=True)
+class Bernoulli:
+    """Independent bits with P(1) = sigmoid(logit) over the last axis.
+
+    ``params``: (..., D) = logits: any real number is legal, and nothing is ever clipped.
+
+    >>> Bernoulli().log_prob(np.array([[0.0]]), np.array([[1.0]]))[0]  # a fair coin: -log 2
+    array([-0.69314718])
+    """
+
+    params_per_value = 1
+
+    def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
+        """Uniform noise on [0, 1) of the values' shape."""
+        return rng.random(shape, dtype=np.dtype(dtype).type)
+
+    def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
+        """A bit is 1 where noise < sigmoid(logit)   (bernoulli.1).  A step has no useful derivative: the pullback refuses."""
+        bits = (noise < self.mean(params)).astype(params.dtype)  # (bernoulli.1)
+
+        def pullback(dbits: Array) -> tuple[Array, None]:
+            raise InputError("a Bernoulli sample is a step function of its logits: use score_function, not pathwise")
+
+        return bits, pullback
+
+    def log_prob(self, params: Array, value: Array) -> tuple[Array, Pullback]:
+        """log p = Σ value logit - softplus(logit)   (bernoulli.2); pullback -> (dparams, None): a bit has no gradient.
+
+        Nats, summed over the last axis.  Source: Kingma and Welling, appendix C.1 (equation 11), in logits.
+        With t = tanh(logit / 2), softplus = max(logit, 0) + log 2 - log(1 + |t|)   (bernoulli.3): one tanh serves value and
+        gradient, and nothing overflows.
+        """
+        half_tanh = np.tanh(0.5 * params)
+        terms = np.abs(half_tanh)
+        np.log1p(terms, out=terms)
+        terms -= np.maximum(params, 0)  # LOG_2 - softplus, by (bernoulli.3)
+        terms = terms + value * params
+        log_mass = np.sum(terms, axis=-1) - LOG_2 * params.shape[-1]  # (bernoulli.2)
+
+        def pullback(dlog_mass: Array) -> tuple[Array, None]:
+            surprise = value - 0.5 * half_tanh
+            surprise -= 0.5  # value - sigmoid(logit)
+            surprise *= dlog_mass[..., None]  # (bernoulli.4)
+            return sum_to_shape(surprise, params.shape), None
+
+        return log_mass, pullback
+
+    def mean(self, params: Array) -> Array:
+        """E[x] = sigmoid(logit)   (bernoulli.5), by tanh so that it cannot overflow."""
+        mean = np.tanh(0.5 * params)
+        mean *= 0.5
+        mean += 0.5  # (bernoulli.5)
+        return mean
+
+    def std(self, params: Array) -> Array:
+        """sqrt(p (1 - p)) = ½ sqrt(1 - tanh²(logit / 2))."""
+        half_tanh = np.tanh(0.5 * params)
+        return 0.5 * np.sqrt(1 - half_tanh * half_tanh)
+
+    def entropy(self, params: Array) -> Array:
+        """H = Σ softplus(logit) - logit sigmoid(logit)   (bernoulli.6).  Nats."""
+        at_mean, _ = self.log_prob(params, self.mean(params))
+        return -at_mean  # (bernoulli.6): log p is linear in the bit

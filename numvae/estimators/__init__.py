@@ -1,0 +1,18 @@
+"""Gradient estimators of E_q[reduce f(z)], one file each; ``contract.py`` says what they share."""
+
+from numvae.estimators.contract import Estimator, Integrand, Reduction, Reparameterized
+from numvae.estimators.pathwise import pathwise
+from numvae.estimators.reductions import log_mean_exp, sample_mean
+from numvae.estimators.score_function import leave_one_out, score_function
+
+__all__ = [
+    "Estimator",
+    "Integrand",
+    "Reduction",
+    "Reparameterized",
+    "leave_one_out",
+    "log_mean_exp",
+    "pathwise",
+    "sample_mean",
+    "score_function",
+]

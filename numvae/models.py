@@ -1,0 +1,116 @@
+"""The generative models: what is drawn from what.  A model is a frozen description; its weights are a vector beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from numvae import layers
+from numvae.arrays import Array, Pullback
+from numvae.distributions import Bernoulli, FixedStdNormal, Normal
+from numvae.networks import Chain, Network, SharedLogStd, mlp
+from numvae.parameters import Layout
+
+__all__ = ["VAE", "mlp_vae", "start_at_data_mean"]
+
+
+@dataclass(frozen=True)
+class VAE:
+    """z ~ N(0, I / prior_precision),  x ~ likelihood(decoder(z)),  q(z|x) = posterior(encoder(x))   (objectives.1).
+
+    Its weights ``theta`` are one vector, [encoder | decoder]; ``layout`` names the pieces.
+    Source: Kingma and Welling, section 3.
+    """
+
+    encoder: Network
+    decoder: Network
+    latents: int
+    posterior: Normal = Normal()
+    likelihood: Bernoulli | Normal | FixedStdNormal = Bernoulli()
+    prior_precision: float = 1.0
+
+    @cached_property
+    def layout(self) -> Layout:
+        """What lies where in ``theta``."""
+        return Layout.of({"encoder": self.encoder.layout, "decoder": self.decoder.layout})
+
+    def encode(self, theta: Array, x: Array) -> Array:
+        """Parameters of q(z|x).  x: (B, D), params: (B, 2Z)."""
+        return self.encoder.of_data(self.layout.views(theta)["encoder"], x)[0]
+
+    def decode(self, theta: Array, z: Array) -> Array:
+        """Parameters of p(x|z).  z: (..., Z)."""
+        return self.decoder(self.layout.views(theta)["decoder"], z)[0]
+
+    def decode_mean(self, theta: Array, z: Array) -> Array:
+        """E[x|z], what a picture of a decoded point shows.  z: (..., Z), mean: (..., D)."""
+        return self.likelihood.mean(self.decode(theta, z))
+
+    def prior_params(self, like: Array) -> Array:
+        """[0 | -½ log prior_precision], shape (1, 2Z): the prior as parameters of a Normal, made where ``like`` lives."""
+        params = np.zeros_like(like[:1])
+        params[..., self.latents :] = -0.5 * math.log(self.prior_precision)
+        return params
+
+    def log_likelihood(self, theta: Array, z: Array, x: Array) -> tuple[Array, Pullback]:
+        """log p(x|z), a rule: pullback -> (dtheta, dz, None).  z: (S, B, Z), x: (B, D), value: (S, B).
+
+        ``dtheta`` has the model's whole length; the encoder's part, on which log p(x|z) does not depend, is zero.
+        """
+        params, decoder_pullback = self.decoder(self.layout.views(theta)["decoder"], z)
+        log_likelihood, likelihood_pullback = self.likelihood.log_prob(params, x)
+
+        def pullback(dlog_likelihood: Array) -> tuple[Array, Array, None]:
+            dtheta = np.empty_like(theta)
+            gradients = self.layout.views(dtheta)
+            gradients["encoder"][...] = 0
+            _, dz = decoder_pullback(likelihood_pullback(dlog_likelihood)[0], out=gradients["decoder"])
+            return dtheta, dz, None
+
+        return log_likelihood, pullback
+
+
+def mlp_vae(
+    features: int,
+    *,
+    latents: int = 20,
+    hidden: Sequence[int] = (500,),
+    activation: Callable[..., tuple[Array, Pullback]] = layers.tanh,
+    likelihood: Bernoulli | Normal | FixedStdNormal = Bernoulli(),
+    learned_std: bool = False,
+    prior_precision: float = 1.0,
+) -> VAE:
+    """The paper's layout: an encoder features-hidden-2·latents and its mirror image as decoder (appendix C).
+
+    ``learned_std``: the decoder puts out means only, and one learned log_std is shared by all features.
+
+    >>> mlp_vae(784).layout.size
+    816324
+    """
+    outputs = features if learned_std else features * likelihood.params_per_value
+    decoder = mlp([latents, *reversed(hidden), outputs], activation)
+    return VAE(
+        encoder=mlp([features, *hidden, 2 * latents], activation),
+        decoder=Chain((*decoder.parts, SharedLogStd())) if learned_std else decoder,
+        latents=latents,
+        likelihood=likelihood,
+        prior_precision=prior_precision,
+    )
+
+
+def start_at_data_mean(model: VAE, theta: Array, mean: Array) -> None:
+    """Write into ``theta`` a last decoder bias that makes an untrained model put out the data's mean.
+
+    Learning then starts from the best constant picture instead of from grey noise.  mean: (D,), in [0, 1].
+    """
+    if isinstance(model.likelihood, Bernoulli):
+        mean = np.clip(mean, 0.001, 0.999)
+        mean = np.log(mean / (1 - mean))
+    leaves: dict[str, Any] = dict(model.layout.leaves(theta))
+    bias = [leaf for name, leaf in leaves.items() if name.startswith("decoder.") and name.endswith(".b")][-1]
+    bias[: len(mean)] = mean

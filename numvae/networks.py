@@ -1,0 +1,163 @@
+"""Networks: frozen descriptions without arrays that map ``(theta, x)`` to ``y`` with a pullback.
+
+    y, pullback = network(theta, x)          dtheta, dx   = pullback(dy)
+    y, pullback = network.of_data(theta, x)  dtheta, None = pullback(dy)
+
+``theta`` is the network's own flat vector; ``pullback(dy, out=...)`` writes the weights' gradient straight into given memory,
+so a model's gradient is filled in place and never copied.  Derivations: ``derivations/networks.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from numvae import layers
+from numvae.arrays import Array, Pullback
+from numvae.parameters import Layout
+
+__all__ = ["Activation", "Chain", "Dense", "Network", "SharedLogStd", "mlp"]
+
+
+class Network(Protocol):
+    """What every network offers."""
+
+    @property
+    def layout(self) -> Layout:
+        """What lies where in the network's flat vector of weights."""
+
+    def __call__(self, theta: Array, x: Array) -> tuple[Array, Pullback]:
+        """The output and the pullback ``(dy, out=None) -> (dtheta, dx)``."""
+
+    def of_data(self, theta: Array, x: Array) -> tuple[Array, Pullback]:
+        """The same on data: the pullback returns ``(dtheta, None)``."""
+
+
+@dataclass(frozen=True)
+class Dense:
+    """One affine layer, (layers.1) to (layers.3).  x: (..., inputs), y: (..., outputs)."""
+
+    inputs: int
+    outputs: int
+
+    @cached_property
+    def layout(self) -> Layout:
+        return Layout.of({"W": (self.inputs, self.outputs), "b": (self.outputs,)})
+
+    def __call__(self, theta: Array, x: Array) -> tuple[Array, Pullback]:
+        return self._run(layers.affine, theta, x)
+
+    def of_data(self, theta: Array, x: Array) -> tuple[Array, Pullback]:
+        return self._run(layers.affine_of_data, theta, x)
+
+    def _run(self, rule: Callable[..., tuple[Array, Pullback]], theta: Array, x: Array) -> tuple[Array, Pullback]:
+        y, affine_pullback = rule(**self.layout.views(theta), x=x)
+
+        def pullback(dy: Array, out: Array | None = None) -> tuple[Array, Array | None]:
+            dtheta = np.empty_like(theta) if out is None else out
+            gradients = self.layout.views(dtheta)
+            _, _, dx = affine_pullback(dy, gradients["W"], gradients["b"])
+            return dtheta, dx
+
+        return y, pullback
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A function without weights, applied to every element.  ``function`` is a rule ``x -> y, pullback``."""
+
+    function: Callable[..., tuple[Array, Pullback]] = layers.tanh
+    layout = Layout(())
+
+    def __call__(self, theta: Array, x: Array) -> tuple[Array, Pullback]:
+        y, function_pullback = self.function(x)
+
+        def pullback(dy: Array, out: Array | None = None) -> tuple[Array, Array]:
+            return (theta if out is None else out), function_pullback(dy)[0]
+
+        return y, pullback
+
+    of_data = __call__
+
+    def __repr__(self) -> str:
+        return f"Activation({getattr(self.function, '__name__', repr(self.function))})"
+
+
+@dataclass(frozen=True)
+class SharedLogStd:
+    """y = [x | log_std, log_std, …] with one learned ``log_std`` for all features   (networks.2).
+
+    Behind a decoder of means it makes the parameters of a normal likelihood with one learned standard deviation.
+    x: (..., D), y: (..., 2D).
+    """
+
+    layout = Layout.of({"log_std": (1,)})
+
+    def __call__(self, theta: Array, x: Array) -> tuple[Array, Pullback]:
+        features = x.shape[-1]
+        y = np.concatenate([x, np.broadcast_to(theta, x.shape)], axis=-1)  # (networks.2)
+
+        def pullback(dy: Array, out: Array | None = None) -> tuple[Array, Array]:
+            dtheta = np.empty_like(theta) if out is None else out
+            dtheta[...] = np.sum(dy[..., features:])  # (networks.3)
+            return dtheta, dy[..., :features]
+
+        return y, pullback
+
+    of_data = __call__
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Networks one after the other: y = f_n(… f_1(x))   (networks.1).
+
+    >>> Chain((Dense(3, 2), Activation(layers.tanh)))
+    Chain((Dense(inputs=3, outputs=2), Activation(tanh)))
+    """
+
+    parts: tuple[Any, ...]
+
+    @cached_property
+    def layout(self) -> Layout:
+        return Layout(tuple((str(number), part.layout) for number, part in enumerate(self.parts, 1)))
+
+    def __call__(self, theta: Array, x: Array) -> tuple[Array, Pullback]:
+        return self._run(list(self.parts), theta, x)
+
+    def of_data(self, theta: Array, x: Array) -> tuple[Array, Pullback]:
+        return self._run([self.parts[0].of_data, *self.parts[1:]], theta, x)
+
+    def _run(
+        self, rules: Sequence[Callable[[Array, Array], tuple[Array, Pullback]]], theta: Array, x: Array
+    ) -> tuple[Array, Pullback]:
+        pullbacks = []
+        for rule, weights in zip(rules, self.layout.views(theta).values(), strict=True):
+            x, part_pullback = rule(weights, x)
+            pullbacks.append(part_pullback)
+
+        def pullback(dy: Array, out: Array | None = None) -> tuple[Array, Array | None]:
+            dtheta = np.empty_like(theta) if out is None else out
+            gradients = self.layout.views(dtheta).values()
+            for part_pullback, dweights in zip(reversed(pullbacks), reversed(gradients), strict=True):
+                _, dy = part_pullback(dy, out=dweights)  # (networks.1)
+            return dtheta, dy
+
+        return x, pullback
+
+    def __repr__(self) -> str:
+        return f"Chain({self.parts!r})"
+
+
+def mlp(sizes: Sequence[int], activation: Callable[..., tuple[Array, Pullback]] = layers.tanh) -> Chain:
+    """A multi-layer perceptron: affine layers of the given sizes with ``activation`` between them, none behind the last.
+
+    >>> mlp([784, 500, 40]).layout.size
+    412540
+    """
+    dense = [Dense(inputs, outputs) for inputs, outputs in zip(sizes, sizes[1:], strict=False)]
+    between = [part for layer in dense[:-1] for part in (layer, Activation(activation))]
+    return Chain((*between, dense[-1]))

@@ -1,0 +1,136 @@
+"""What is maximised, per row of data, as rules: pullback -> (dtheta, None, None) for the arguments (theta, x, noise).
+
+Nats.  Derivations: ``derivations/objectives.md``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from numvae.arrays import Array, Pullback
+from numvae.estimators import Estimator, Reduction, log_mean_exp, pathwise, sample_mean
+from numvae.models import VAE
+
+__all__ = [
+    "elbo",
+    "elbo_monte_carlo",
+    "elbo_terms",
+    "importance_weighted",
+    "minibatch_estimate",
+    "weight_log_prior",
+]
+
+
+def elbo(
+    model: VAE, theta: Array, x: Array, noise: Array, estimator: Estimator = pathwise
+) -> tuple[Array, Pullback]:
+    """L^B = (1/L) Σ_l log p(x|z_l) - KL(q(z|x) ‖ p(z))   (objectives.2): the estimator with the analytic KL.
+
+    Shapes: x (B, D), noise (S, B, Z) with S = L samples, value (B,).  Source: Kingma and Welling, equation 7.
+    """
+    (reconstruction, kl), terms_pullback = elbo_terms(model, theta, x, noise, estimator)
+    return reconstruction - kl, lambda delbo: terms_pullback((delbo, -delbo))
+
+
+def elbo_terms(
+    model: VAE, theta: Array, x: Array, noise: Array, estimator: Estimator = pathwise
+) -> tuple[tuple[Array, Array], Pullback]:
+    """The two terms of (objectives.2) apart: (reconstruction, kl), each (B,); the pullback takes a gradient for each."""
+    params, encoder_pullback = model.encoder.of_data(model.layout.views(theta)["encoder"], x)
+
+    def f(params: Array, z: Array) -> tuple[Array, Pullback]:
+        log_likelihood, likelihood_pullback = model.log_likelihood(theta, z, x)
+
+        def f_pullback(dvalues: Array) -> tuple[float, Array, Array]:
+            dtheta, dz, _ = likelihood_pullback(dvalues)
+            return 0.0, dz, dtheta
+
+        return log_likelihood, f_pullback
+
+    reconstruction, expectation_pullback = estimator(model.posterior, params, noise, f, sample_mean)
+    kl, kl_pullback = model.posterior.kl(params, model.prior_params(params))
+
+    def pullback(dterms: tuple[Array, Array]) -> tuple[Array, None, None]:
+        dreconstruction, dkl = dterms
+        dparams, dtheta = expectation_pullback(dreconstruction)
+        dparams = dparams + kl_pullback(dkl)[0]  # (objectives.3)
+        encoder_pullback(dparams, out=model.layout.views(dtheta)["encoder"])
+        return dtheta, None, None
+
+    return (reconstruction, kl), pullback
+
+
+def elbo_monte_carlo(
+    model: VAE,
+    theta: Array,
+    x: Array,
+    noise: Array,
+    estimator: Estimator = pathwise,
+    reduce: Reduction = sample_mean,
+) -> tuple[Array, Pullback]:
+    """L^A = (1/L) Σ_l [log p(x|z_l) + log p(z_l) - log q(z_l|x)]   (objectives.4): everything by Monte Carlo.
+
+    For any posterior and prior, also where the KL has no closed form.  Shapes as in ``elbo``.
+    Source: Kingma and Welling, equation 6.
+    """
+    params, encoder_pullback = model.encoder.of_data(model.layout.views(theta)["encoder"], x)
+    prior_params = model.prior_params(params)
+
+    def f(params: Array, z: Array) -> tuple[Array, Pullback]:
+        log_likelihood, likelihood_pullback = model.log_likelihood(theta, z, x)
+        log_prior, prior_pullback = model.posterior.log_prob(prior_params, z)
+        log_posterior, posterior_pullback = model.posterior.log_prob(params, z)
+
+        def f_pullback(dvalues: Array) -> tuple[Array, Array, Array]:
+            dtheta, dz, _ = likelihood_pullback(dvalues)
+            dparams, dz_posterior = posterior_pullback(-dvalues)
+            return dparams, dz + prior_pullback(dvalues)[1] + dz_posterior, dtheta  # (objectives.5)
+
+        return log_likelihood + log_prior - log_posterior, f_pullback
+
+    bound, expectation_pullback = estimator(model.posterior, params, noise, f, reduce)  # (objectives.4)
+
+    def pullback(dbound: Array) -> tuple[Array, None, None]:
+        dparams, dtheta = expectation_pullback(dbound)
+        encoder_pullback(dparams, out=model.layout.views(dtheta)["encoder"])
+        return dtheta, None, None
+
+    return bound, pullback
+
+
+def importance_weighted(
+    model: VAE, theta: Array, x: Array, noise: Array, estimator: Estimator = pathwise
+) -> tuple[Array, Pullback]:
+    """L_S = log (1/S) Σ_s p(x, z_s) / q(z_s|x)   (objectives.6): at least the ELBO, at most log p(x), growing with S.
+
+    Shapes as in ``elbo``.  Source: Burda et al. 2015, equation 8.
+    """
+    return elbo_monte_carlo(model, theta, x, noise, estimator, reduce=log_mean_exp)  # (objectives.6)
+
+
+def minibatch_estimate(bound: Array, dataset_rows: int) -> tuple[Array, Pullback]:
+    """(N/M) Σ_i bound_i: the whole data set's bound from M of its N rows   (objectives.7); pullback -> (dbound,).
+
+    Source: Kingma and Welling, equation 8.
+
+    >>> minibatch_estimate(np.array([-3.0, -5.0]), dataset_rows=10)[0]
+    np.float64(-40.0)
+    """
+    scale = dataset_rows / len(bound)
+    return np.sum(bound) * scale, lambda destimate: (np.full_like(bound, scale) * destimate,)  # (objectives.7)
+
+
+def weight_log_prior(theta: Array, precision: float = 1.0) -> tuple[Array, Pullback]:
+    """log N(theta | 0, I / precision)   (objectives.8); pullback -> (dtheta,).  With it learning is MAP, as in the paper.
+
+    Source: Kingma and Welling, section 5 (weight decay from the prior p(theta) = N(0, I)).
+
+    >>> value, pullback = weight_log_prior(np.array([2.0]))
+    >>> pullback(np.float64(1.0))
+    (array([-2.]),)
+    """
+    normalizer = 0.5 * theta.size * (math.log(precision) - math.log(2 * math.pi))
+    log_prior = normalizer - 0.5 * precision * np.sum(theta * theta)  # (objectives.8)
+    return log_prior, lambda dlog_prior: (theta * (-precision * dlog_prior),)  # (objectives.9)
