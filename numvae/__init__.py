@@ -1,4 +1,4 @@
-"""numvae: variational auto-encoders from scratch in NumPy, every gradient derived on paper, written by hand, and proven.
+"""numvae: variational auto-encoders from scratch in NumPy, every gradient derived, written by hand, and proven.
 
 One idea runs through the package: a *rule* computes a value and returns with it the hand-derived *pullback*,
 ``value, pullback = rule(*arguments)``.  ``ARCHITECTURE.md`` has the plan, ``derivations/`` the mathematics.

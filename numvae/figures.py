@@ -11,19 +11,19 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 from scipy.special import ndtr, ndtri
 
+from numvae.atomic import write_atomically
 from numvae.errors import InputError
 
 __all__ = [
@@ -46,12 +46,14 @@ Row: TypeAlias = Mapping[str, Any]
 """One line of ``history.jsonl`` or one group of a gradient check."""
 
 # The house style: light, quiet, nothing in the picture that does not inform.
-DPI = 200  # two dots per CSS pixel: sharp on dense screens
+DPI, CSS_DPI = 200, 96  # dots in the file, pixels of a web page: two for one keeps dense screens sharp
 WIDTH = 5.4  # inches; half the page
 INK, QUIET, GRID = "#27313b", "#6b7683", "#e6e9ed"
 BLUE, ORANGE, RED = "#0072b2", "#e08700", "#c0392b"
-TEN_COLOURS = (  # Petroff (2021), arXiv:2107.02270: ten colours chosen to stay apart under colour-vision deficiency
-    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
+# Petroff (2021), arXiv:2107.02270: ten colours that stay apart under colour-vision deficiency; in an order that keeps
+# its two greys off a pair of digits that lie side by side, such as 3 and 8.
+TEN_COLOURS = (
+    "#717581", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#3f90da", "#92dadd",
 )  # fmt: skip
 MOST_DOTS = 8  # per image pixel: a lone digit is not blown up into a poster
 
@@ -59,8 +61,9 @@ MOST_DOTS = 8  # per image pixel: a lone digit is not blown up into a poster
 class Picture(Figure):
     """A Figure that a notebook shows by itself, without pyplot and without ``%matplotlib inline``."""
 
-    def _repr_png_(self) -> bytes:
-        return _png(self)
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        width, height = self.get_size_inches()
+        return _png(self), {"width": round(width * CSS_DPI), "height": round(height * CSS_DPI)}
 
 
 def bound_curves(history: Sequence[Row], ax: Axes | None = None) -> Axes:
@@ -69,8 +72,9 @@ def bound_curves(history: Sequence[Row], ax: Axes | None = None) -> Axes:
     ``train_elbo`` is a mean over its epoch, while the weights were changing; it is drawn at the middle of the epoch,
     where it belongs, and not at the end, where it would look too low beside the test bound.
     """
-    ax = _plot(ax, height=3.3)
     samples = _column(history, "samples")
+    ax = ax or _axes_within(WIDTH - 0.9, 2.7, left=0.8, right=0.1, bottom=0.5, top=0.25)
+    _plain(ax)
     middles = (samples + np.concatenate([[0.0], samples[:-1]])) / 2
     for key, name, x, colour in (("train_elbo", "train", middles, ORANGE), ("test_elbo", "test", samples, BLUE)):
         bound = _column(history, key)
@@ -84,23 +88,20 @@ def bound_curves(history: Sequence[Row], ax: Axes | None = None) -> Axes:
 def bound_terms(history: Sequence[Row], ax: Axes | None = None) -> Axes:
     """The two terms of the test bound, reconstruction − KL, in nats per datum, each on a scale of its own.
 
-    The two panels are insets of the Axes returned (``ax.child_axes``), so they also fit into one Axes of a larger figure.
+    The two panels are insets of the Axes returned (``ax.child_axes``): they fit into one Axes of a larger figure.
     """
-    ax = _plot(ax, height=3.3)
-    ax.set_axis_off()
     samples = _column(history, "samples")
-    upper = ax.inset_axes((0.0, 0.54, 1.0, 0.46))
-    lower = ax.inset_axes((0.0, 0.0, 1.0, 0.46), sharex=upper)
+    ax = ax or _axes_within(WIDTH - 0.9, 2.7, left=0.8, right=0.1, bottom=0.5, top=0.25)
+    ax.set_axis_off()
+    upper = ax.inset_axes((0.0, 0.57, 1.0, 0.43))
+    lower = ax.inset_axes((0.0, 0.0, 1.0, 0.43), sharex=upper)
     terms = ((upper, "test_reconstruction", "reconstruction", BLUE), (lower, "test_kl", "KL", ORANGE))
     for panel, key, name, colour in terms:
         _plain(panel)
         term = _column(history, key)
         panel.plot(samples, term, color=colour, **_line_style(len(term)))
-        panel.set_ylabel(f"{name} (nats)")
+        panel.set_title(f"{name}  {_signed(term[-1])} nats", loc="left", fontsize=9.5, color=INK)
         panel.yaxis.set_major_locator(MaxNLocator(4))
-        panel.annotate(
-            _signed(term[-1]), (1, 1), xycoords="axes fraction", ha="right", va="bottom", color=colour, fontsize=9
-        )
     _samples_axis(lower, samples[0], samples[-1])
     upper.tick_params(labelbottom=False)
     upper.set_xlabel("")
@@ -123,9 +124,7 @@ def prior_samples(images: Images, image_shape: tuple[int, int], ax: Axes | None 
     return image_grid(images, image_shape, min(near_square, key=lambda n: (-len(images) % n, abs(n - square))), ax)
 
 
-def reconstructions(
-    originals: Images, decoded: Images, image_shape: tuple[int, int], ax: Axes | None = None
-) -> Axes:
+def reconstructions(originals: Images, decoded: Images, image_shape: tuple[int, int], ax: Axes | None = None) -> Axes:
     """Each original (N, D) above the mean image decoded from its latent (N, D)."""
     if np.shape(originals) != np.shape(decoded):
         raise InputError(
@@ -136,14 +135,15 @@ def reconstructions(
     many = len(originals) > 10
     ax = _show(mosaic, ax, left=0.85, width=2 * WIDTH if many else WIDTH)
     ax.set_yticks([image_shape[0] * 0.5 - 0.5, image_shape[0] * 1.5 + 0.5], ["original", "decoded"])
+    ax.tick_params(length=0)
     return ax
 
 
 def latent_scatter(means: Images, labels: npt.NDArray[Any] | None = None, ax: Axes | None = None) -> Axes:
     """The posterior mean (N, 2) of each datum, coloured by its label (N,) where given.
 
-    Each class is named at the median of its points.  Rings mark 1, 2 and 3 standard deviations of the prior N(0, I).
-    Colours repeat beyond ten classes; the names do not.
+    Each class is named at the median of its points, and up to ten beside their colours above; of more than ten classes,
+    some share a colour.  Rings mark 1, 2 and 3 standard deviations of the prior N(0, I).
     """
     means = np.asarray(means)
     if means.ndim != 2 or means.shape[1] != 2 or len(means) == 0:
@@ -153,20 +153,22 @@ def latent_scatter(means: Images, labels: npt.NDArray[Any] | None = None, ax: Ax
         )
     if labels is not None and np.shape(labels) != means.shape[:1]:
         raise InputError(f"labels must have shape {means.shape[:1]}, one per row of means, got {np.shape(labels)}")
-    ax = _plot(ax, height=WIDTH)
+    ax = ax or _axes_within(4.6, 4.6, left=0.65, right=0.2, bottom=0.5, top=0.3)
+    _plain(ax)
     for radius in (1, 2, 3):
         ax.add_patch(Circle((0, 0), radius, fill=False, color=GRID, linewidth=1.2, zorder=0))
-    names, classes = (None, None) if labels is None else np.unique(labels, return_inverse=True)
-    colours = BLUE if classes is None else np.array(TEN_COLOURS)[classes % len(TEN_COLOURS)]
     area = float(np.clip(20_000 / len(means), 3, 20))
-    ax.scatter(means[:, 0], means[:, 1], s=area, c=colours, alpha=0.6, linewidths=0)
-    if names is not None and classes is not None:
-        for k, name in enumerate(names):
-            x, y = np.median(means[classes == k], axis=0)
-            halo = [withStroke(linewidth=3, foreground="white")]
-            ax.text(x, y, str(name), ha="center", va="center", fontsize=13, weight="bold", color=INK, path_effects=halo)
+    dots: dict[str, Any] = {"s": area, "alpha": 0.6, "linewidths": 0}
+    if labels is None:
+        ax.scatter(means[:, 0], means[:, 1], c=BLUE, **dots)
+    else:
+        names, classes = np.unique(labels, return_inverse=True)
+        colours = np.array(TEN_COLOURS)[classes % len(TEN_COLOURS)]
+        ax.scatter(means[:, 0], means[:, 1], c=colours, **dots)
+        _name_classes(ax, names, [np.median(means[classes == k], axis=0) for k in range(len(names))])
+    reach = 1.05 * float(np.abs(means).max(initial=3))
     ax.grid(False)
-    ax.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
+    ax.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal", xlim=(-reach, reach), ylim=(-reach, reach))
     return ax
 
 
@@ -176,10 +178,10 @@ def manifold(
     side: int = 20,
     ax: Axes | None = None,
 ) -> Axes:
-    """What a 2-D latent has learnt: `decode` over a grid that covers the prior evenly (Kingma & Welling 2013, figure 4).
+    """What a 2-D latent has learnt: `decode` over a grid that covers the prior evenly.
 
     The grid is z = Φ⁻¹(u) for u = (i + ½)/side along each axis, Φ the CDF of the standard normal: every cell holds the
-    same prior mass.  z₁ grows to the right, z₂ upward.
+    same prior mass.  z₁ grows to the right, z₂ upward.  Source: Kingma and Welling (2013), figure 4.
 
     decode: (N, 2) → (N, D), latents to mean images, called once with N = side².
     """
@@ -188,7 +190,7 @@ def manifold(
     z = ndtri((np.arange(side) + 0.5) / side)
     z1, z2 = np.meshgrid(z, z[::-1])  # the first row of the mosaic is the top: the largest z2
     mosaic = _mosaic(decode(np.stack([z1.ravel(), z2.ravel()], axis=1)), image_shape, columns=side, gap=0)
-    ax = _show(mosaic, ax, left=0.55, bottom=0.5, extent=(0, 1, 0, 1))
+    ax = _show(mosaic, ax, left=0.7, bottom=0.5, extent=(0, 1, 0, 1))
     ticks = [tick for tick in (-2, -1, -0.5, 0, 0.5, 1, 2) if abs(tick) <= max(z[-1], 0.5) + 0.1]
     names = [f"{tick:g}".replace("-", "−") for tick in ticks]
     ax.set_xticks(ndtr(ticks), names)  # along the edge the scale is Φ(z), so z sits at Φ(z)
@@ -205,7 +207,11 @@ def gradient_check(groups: Sequence[Row], ax: Axes | None = None, *, tolerance: 
     """
     if not groups:
         raise InputError("gradient_check needs at least one group of weights, got none")
-    ax = _plot(ax, height=0.75 + 0.24 * len(groups))
+    for_names = 0.25 + 0.085 * max(len(str(group["name"])) for group in groups)
+    ax = ax or _axes_within(
+        max(WIDTH - 0.15 - for_names, 2.5), 0.24 * len(groups), left=for_names, right=0.15, bottom=0.5, top=0.25
+    )
+    _plain(ax)
     errors = _column(groups, "relative_error")
     shown = errors[np.isfinite(errors) & (errors > 0)]
     left = 10.0 ** math.floor(math.log10(min([*shown, tolerance * 1e-4]))) / 3
@@ -231,21 +237,13 @@ def gradient_check(groups: Sequence[Row], ax: Axes | None = None, *, tolerance: 
 
 def save(axes_or_figure: Axes | Figure, path: str | os.PathLike[str]) -> None:
     """Write a PNG, whole or not at all.  The same picture gives the same bytes: no date, no version inside."""
-    figure = axes_or_figure.get_figure(root=True)
+    figure = axes_or_figure if isinstance(axes_or_figure, Figure) else axes_or_figure.figure
+    while isinstance(figure, SubFigure):
+        figure = figure.figure
     if figure is None:
         raise InputError("these Axes belong to no figure any more; draw again and save what the function returns")
-    write_whole(path, _png(figure))
-
-
-def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
-    """Put `content` at `path` in one step: a reader, or a crash, never meets half a file."""
-    path = Path(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_bytes(content)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    png = _png(figure)
+    write_atomically(path, lambda file: file.write(png))
 
 
 def _png(figure: Figure) -> bytes:
@@ -286,10 +284,7 @@ def _show(
     if ax is None:
         # A whole number of dots per image pixel: sharp edges, and no pixel wider than its neighbour.
         dots = max(1, min(round((width - left) * DPI / columns), round(2 * WIDTH * DPI / rows), MOST_DOTS))
-        across, up = dots * columns / DPI, dots * rows / DPI
-        figure = Picture(figsize=(left + across, bottom + up))
-        box = (left / (left + across), bottom / (bottom + up), across / (left + across), up / (bottom + up))
-        ax = figure.add_axes(box)
+        ax = _axes_within(dots * columns / DPI, dots * rows / DPI, left=left, bottom=bottom)
     _plain(ax)
     ax.grid(False)
     ax.spines[:].set_visible(False)
@@ -299,11 +294,16 @@ def _show(
     return ax
 
 
-def _plot(ax: Axes | None, height: float) -> Axes:
-    if ax is None:
-        ax = Picture(figsize=(WIDTH, height), layout="constrained").add_subplot()
-    _plain(ax)
-    return ax
+def _axes_within(
+    width: float, height: float, *, left: float = 0.0, right: float = 0.0, bottom: float = 0.0, top: float = 0.0
+) -> Axes:
+    """Axes of just this size with just these margins, all in inches, in a picture of their own.
+
+    Margins are fixed: an automatic layout would shift a little each time the figure is drawn.
+    """
+    grain = 1e-9  # sizes that are whole dots stay so, where rounding would lose one
+    across, up = left + width + right + grain, bottom + height + top + grain
+    return Picture(figsize=(across, up)).add_axes((left / across, bottom / up, width / across, height / up))
 
 
 def _plain(ax: Axes) -> None:
@@ -315,6 +315,20 @@ def _plain(ax: Axes) -> None:
     ax.set_axisbelow(True)
     for axis in (ax.xaxis, ax.yaxis):
         axis.label.set(color=INK, size=9.5)
+
+
+def _name_classes(ax: Axes, names: npt.NDArray[Any], places: Sequence[npt.NDArray[Any]]) -> None:
+    """Each name at its place, and in a row of coloured dots above: places may crowd, a row does not."""
+    halo = [withStroke(linewidth=3, foreground="white")]
+    handles = []
+    for (x, y), name, colour in zip(places, names, itertools.cycle(TEN_COLOURS), strict=False):
+        ax.text(x, y, str(name), ha="center", va="center", size=12, weight="bold", color=INK, path_effects=halo)
+        handles.append(Line2D([], [], linestyle="", marker="o", markersize=6, color=colour, label=str(name)))
+    if len(handles) <= len(TEN_COLOURS):
+        ax.legend(
+            handles=handles, ncols=len(handles), loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False,
+            fontsize=9, labelcolor=INK, handletextpad=0, columnspacing=1.2, borderaxespad=0.2,
+        )  # fmt: skip
 
 
 def _samples_axis(ax: Axes, first: float, last: float) -> None:

@@ -150,5 +150,3 @@ def elu(x: Array, alpha: float = 1.0) -> tuple[Array, Pullback]:
         return (dy * (positive + (1 - positive) * (below_zero + alpha)),)  # (layers.16)
 
     return np.maximum(x, 0) + below_zero, pullback  # (layers.15)
-
-

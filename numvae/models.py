@@ -1,4 +1,4 @@
-"""The generative models: what is drawn from what.  A model is a frozen description; its weights are a vector beside it."""
+"""The generative models: what is drawn from what.  A model is a frozen description, its weights a vector beside it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class VAE:
         return self.likelihood.mean(self.decode(theta, z))
 
     def prior_params(self, like: Array) -> Array:
-        """[0 | -½ log prior_precision], shape (1, 2Z): the prior as parameters of a Normal, made where ``like`` lives."""
+        """[0 | -½ log prior_precision], shape (1, 2Z): the prior as parameters of a Normal, where ``like`` lives."""
         params = np.zeros_like(like[:1])
         params[..., self.latents :] = -0.5 * math.log(self.prior_precision)
         return params
@@ -82,21 +82,24 @@ def mlp_vae(
     hidden: Sequence[int] = (500,),
     activation: Callable[..., tuple[Array, Pullback]] = layers.tanh,
     likelihood: Bernoulli | Normal | FixedStdNormal = Bernoulli(),
-    learned_std: bool = False,
+    likelihood_head: Sequence[Any] = (),
     prior_precision: float = 1.0,
 ) -> VAE:
     """The paper's layout: an encoder features-hidden-2·latents and its mirror image as decoder (appendix C).
 
-    ``learned_std``: the decoder puts out means only, and one learned log_std is shared by all features.
+    ``likelihood_head`` follows the decoder's last affine layer: ``(LeastLogStd(-5.5),)`` bounds the standard deviation
+    below; behind ``(SharedLogStd(),)`` the decoder puts out means only, and one learned log_std is shared by all
+    features.
 
     >>> mlp_vae(784).layout.size
     816324
     """
-    outputs = features if learned_std else features * likelihood.params_per_value
+    shares_std = any(isinstance(part, SharedLogStd) for part in likelihood_head)
+    outputs = features if shares_std else features * likelihood.params_per_value
     decoder = mlp([latents, *reversed(hidden), outputs], activation)
     return VAE(
         encoder=mlp([features, *hidden, 2 * latents], activation),
-        decoder=Chain((*decoder.parts, SharedLogStd())) if learned_std else decoder,
+        decoder=Chain((*decoder.parts, *likelihood_head)),
         latents=latents,
         likelihood=likelihood,
         prior_precision=prior_precision,

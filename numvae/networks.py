@@ -3,8 +3,8 @@
     y, pullback = network(theta, x)          dtheta, dx   = pullback(dy)
     y, pullback = network.of_data(theta, x)  dtheta, None = pullback(dy)
 
-``theta`` is the network's own flat vector; ``pullback(dy, out=...)`` writes the weights' gradient straight into given memory,
-so a model's gradient is filled in place and never copied.  Derivations: ``derivations/networks.md``.
+``theta`` is the network's own flat vector; ``pullback(dy, out=...)`` writes the weights' gradient straight into given
+memory, so a model's gradient is filled in place and never copied.  Derivations: ``derivations/networks.md``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +21,7 @@ from numvae import layers
 from numvae.arrays import Array, Pullback
 from numvae.parameters import Layout
 
-__all__ = ["Activation", "Chain", "Dense", "Network", "SharedLogStd", "mlp"]
+__all__ = ["Activation", "Chain", "Dense", "LeastLogStd", "Network", "SharedLogStd", "mlp"]
 
 
 class Network(Protocol):
@@ -112,6 +113,32 @@ class SharedLogStd:
 
 
 @dataclass(frozen=True)
+class LeastLogStd:
+    """y = [mean | least + softplus(raw - least)] for x = [mean | raw]: log_std stays above ``least``   (networks.4).
+
+    A density has no upper bound: on a pixel that never changes, a free standard deviation shrinks to zero and the bound
+    grows for ever.  Data in steps of 1/255 cannot tell a smaller standard deviation anyway.  x, y: (..., 2D).
+    """
+
+    least: float
+    layout = Layout(())
+
+    def __call__(self, theta: Array, x: Array) -> tuple[Array, Pullback]:
+        mean, raw = np.split(x, 2, axis=-1)
+        above_least, softplus_pullback = layers.softplus(raw - self.least)
+        y = np.concatenate([mean, above_least + self.least], axis=-1)  # (networks.4)
+
+        def pullback(dy: Array, out: Array | None = None) -> tuple[Array, Array]:
+            dmean, dlog_std = np.split(dy, 2, axis=-1)
+            (draw,) = softplus_pullback(dlog_std)  # (networks.5)
+            return (theta if out is None else out), np.concatenate([dmean, draw], axis=-1)
+
+        return y, pullback
+
+    of_data = __call__
+
+
+@dataclass(frozen=True)
 class Chain:
     """Networks one after the other: y = f_n(… f_1(x))   (networks.1).
 
@@ -153,11 +180,11 @@ class Chain:
 
 
 def mlp(sizes: Sequence[int], activation: Callable[..., tuple[Array, Pullback]] = layers.tanh) -> Chain:
-    """A multi-layer perceptron: affine layers of the given sizes with ``activation`` between them, none behind the last.
+    """A multi-layer perceptron: affine layers of the given sizes, ``activation`` between them, none behind the last.
 
     >>> mlp([784, 500, 40]).layout.size
     412540
     """
-    dense = [Dense(inputs, outputs) for inputs, outputs in zip(sizes, sizes[1:], strict=False)]
+    dense = [Dense(inputs, outputs) for inputs, outputs in pairwise(sizes)]
     between = [part for layer in dense[:-1] for part in (layer, Activation(activation))]
     return Chain((*between, dense[-1]))

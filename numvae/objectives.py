@@ -6,11 +6,12 @@ Nats.  Derivations: ``derivations/objectives.md``.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from numvae.arrays import Array, Pullback
-from numvae.estimators import Estimator, Reduction, log_mean_exp, pathwise, sample_mean
+from numvae.estimators import Estimator, Integrand, Reduction, log_mean_exp, pathwise, sample_mean
 from numvae.models import VAE
 
 __all__ = [
@@ -19,13 +20,12 @@ __all__ = [
     "elbo_terms",
     "importance_weighted",
     "minibatch_estimate",
+    "reconstruction_integrand",
     "weight_log_prior",
 ]
 
 
-def elbo(
-    model: VAE, theta: Array, x: Array, noise: Array, estimator: Estimator = pathwise
-) -> tuple[Array, Pullback]:
+def elbo(model: VAE, theta: Array, x: Array, noise: Array, estimator: Estimator = pathwise) -> tuple[Array, Pullback]:
     """L^B = (1/L) Σ_l log p(x|z_l) - KL(q(z|x) ‖ p(z))   (objectives.2): the estimator with the analytic KL.
 
     Shapes: x (B, D), noise (S, B, Z) with S = L samples, value (B,).  Source: Kingma and Welling, equation 7.
@@ -37,18 +37,9 @@ def elbo(
 def elbo_terms(
     model: VAE, theta: Array, x: Array, noise: Array, estimator: Estimator = pathwise
 ) -> tuple[tuple[Array, Array], Pullback]:
-    """The two terms of (objectives.2) apart: (reconstruction, kl), each (B,); the pullback takes a gradient for each."""
+    """The two terms of (objectives.2): (reconstruction, kl), each (B,); the pullback takes a gradient for each."""
     params, encoder_pullback = model.encoder.of_data(model.layout.views(theta)["encoder"], x)
-
-    def f(params: Array, z: Array) -> tuple[Array, Pullback]:
-        log_likelihood, likelihood_pullback = model.log_likelihood(theta, z, x)
-
-        def f_pullback(dvalues: Array) -> tuple[float, Array, Array]:
-            dtheta, dz, _ = likelihood_pullback(dvalues)
-            return 0.0, dz, dtheta
-
-        return log_likelihood, f_pullback
-
+    f = reconstruction_integrand(model, theta, x)
     reconstruction, expectation_pullback = estimator(model.posterior, params, noise, f, sample_mean)
     kl, kl_pullback = model.posterior.kl(params, model.prior_params(params))
 
@@ -60,6 +51,21 @@ def elbo_terms(
         return dtheta, None, None
 
     return (reconstruction, kl), pullback
+
+
+def reconstruction_integrand(model: VAE, theta: Array, x: Array) -> Integrand:
+    """f(params, z) = log p(x|z), whose expectation (objectives.2) estimates: it does not see ``params``."""
+
+    def f(params: Array, z: Array) -> tuple[Array, Pullback]:
+        log_likelihood, likelihood_pullback = model.log_likelihood(theta, z, x)
+
+        def pullback(dvalues: Array) -> tuple[float, Array, Array]:
+            dtheta, dz, _ = likelihood_pullback(dvalues)
+            return 0.0, dz, dtheta
+
+        return log_likelihood, pullback
+
+    return f
 
 
 def elbo_monte_carlo(
@@ -110,7 +116,7 @@ def importance_weighted(
     return elbo_monte_carlo(model, theta, x, noise, estimator, reduce=log_mean_exp)  # (objectives.6)
 
 
-def minibatch_estimate(bound: Array, dataset_rows: int) -> tuple[Array, Pullback]:
+def minibatch_estimate(bound: Array, dataset_rows: int) -> tuple[Any, Pullback]:
     """(N/M) Σ_i bound_i: the whole data set's bound from M of its N rows   (objectives.7); pullback -> (dbound,).
 
     Source: Kingma and Welling, equation 8.
@@ -122,8 +128,8 @@ def minibatch_estimate(bound: Array, dataset_rows: int) -> tuple[Array, Pullback
     return np.sum(bound) * scale, lambda destimate: (np.full_like(bound, scale) * destimate,)  # (objectives.7)
 
 
-def weight_log_prior(theta: Array, precision: float = 1.0) -> tuple[Array, Pullback]:
-    """log N(theta | 0, I / precision)   (objectives.8); pullback -> (dtheta,).  With it learning is MAP, as in the paper.
+def weight_log_prior(theta: Array, precision: float = 1.0) -> tuple[Any, Pullback]:
+    """log N(theta | 0, I / precision)   (objectives.8); pullback -> (dtheta,).  With it, learning is MAP.
 
     Source: Kingma and Welling, section 5 (weight decay from the prior p(theta) = N(0, I)).
 

@@ -1,7 +1,7 @@
 """Families of distributions: frozen descriptions without arrays, one file each.
 
-The same family serves as posterior, prior or likelihood and offers what it has: ``noise``, ``sample``, ``log_prob`` and ``kl``
-as rules, and ``mean``, ``std``, ``entropy``, ``cdf``.
+The same family serves as posterior, prior or likelihood and offers what it has: ``noise``, ``sample``, ``log_prob``
+and ``kl`` as rules, and ``mean``, ``std``, ``entropy``, ``cdf``.
 """
 
 from numvae.distributions.bernoulli import Bernoulli

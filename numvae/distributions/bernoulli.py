@@ -34,10 +34,11 @@ class Bernoulli:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Uniform noise on [0, 1) of the values' shape."""
-        return rng.random(shape, dtype=np.dtype(dtype).type)
+        single = np.dtype(dtype) == np.float32
+        return rng.random(shape, dtype=np.float32 if single else np.float64)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
-        """A bit is 1 where noise < sigmoid(logit)   (bernoulli.1).  A step has no useful derivative: the pullback refuses."""
+        """A bit is 1 where noise < sigmoid(logit)   (bernoulli.1).  A step has no derivative: the pullback refuses."""
         bits = (noise < self.mean(params)).astype(params.dtype)  # (bernoulli.1)
 
         def pullback(dbits: Array) -> tuple[Array, None]:
@@ -49,8 +50,8 @@ class Bernoulli:
         """log p = Σ value logit - softplus(logit)   (bernoulli.2); pullback -> (dparams, None): a bit has no gradient.
 
         Nats, summed over the last axis.  Source: Kingma and Welling, appendix C.1 (equation 11), in logits.
-        With t = tanh(logit / 2), softplus = max(logit, 0) + log 2 - log(1 + |t|)   (bernoulli.3): one tanh serves value and
-        gradient, and nothing overflows.
+        With t = tanh(logit / 2), softplus = max(logit, 0) + log 2 - log(1 + |t|)   (bernoulli.3): one tanh serves
+        value and gradient, and nothing overflows.
         """
         half_tanh = np.tanh(0.5 * params)
         terms = np.abs(half_tanh)
@@ -69,15 +70,15 @@ class Bernoulli:
 
     def mean(self, params: Array) -> Array:
         """E[x] = sigmoid(logit)   (bernoulli.5), by tanh so that it cannot overflow."""
-        mean = np.tanh(0.5 * params)
+        mean: Array = np.tanh(0.5 * params)
         mean *= 0.5
         mean += 0.5  # (bernoulli.5)
         return mean
 
     def std(self, params: Array) -> Array:
-        """sqrt(p (1 - p)) = ½ sqrt(1 - tanh²(logit / 2))."""
-        half_tanh = np.tanh(0.5 * params)
-        return 0.5 * np.sqrt(1 - half_tanh * half_tanh)
+        """sqrt(p (1 - p)) = r / (1 + r²) with r = exp(-abs(logit) / 2): exact in the tails, where 1 - p rounds to 0."""
+        root: Array = np.exp(-0.5 * np.abs(params))
+        return root / (1 + root * root)
 
     def entropy(self, params: Array) -> Array:
         """H = Σ softplus(logit) - logit sigmoid(logit)   (bernoulli.6).  Nats."""

@@ -35,7 +35,8 @@ class Normal:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Standard normal noise of the values' shape."""
-        return rng.standard_normal(shape, dtype=np.dtype(dtype).type)
+        single = np.dtype(dtype) == np.float32
+        return rng.standard_normal(shape, dtype=np.float32 if single else np.float64)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
         """z = mean + exp(log_std) noise   (normal.1); pullback -> (dparams, None).
@@ -47,8 +48,8 @@ class Normal:
         z = mean + scaled_noise  # (normal.1)
 
         def pullback(dz: Array) -> tuple[Array, None]:
-            dmean, dlog_std = dz, dz * scaled_noise  # (normal.2)
-            dmean, dlog_std = sum_to_shape(dmean, mean.shape), sum_to_shape(dlog_std, log_std.shape)
+            dmean = sum_to_shape(dz, mean.shape)  # (normal.2)
+            dlog_std = sum_to_shape(dz * scaled_noise, log_std.shape)
             return np.concatenate([dmean, dlog_std], axis=-1), None
 
         return z, pullback
@@ -76,8 +77,8 @@ class Normal:
     def kl(self, params: Array, prior_params: Array) -> tuple[Array, Pullback]:
         """KL(q ‖ p) = Σ log(std_p / std_q) + ½ (std_q² + (mean_q - mean_p)²) / std_p² - ½   (normal.5).
 
-        Nats, one per row.  The pullback returns (dparams, dprior_params).  With p = N(0, I) this is the paper's appendix B,
-        with p = N(0, I/α) the review's; both are worked out in ``derivations/normal.md``.
+        Nats, one per row.  The pullback returns (dparams, dprior_params).  With p = N(0, I) this is the paper's
+        appendix B, with p = N(0, I/α) the review's; both are worked out in ``derivations/normal.md``.
         """
         mean, log_std = np.split(params, 2, axis=-1)
         prior_mean, prior_log_std = np.split(prior_params, 2, axis=-1)
@@ -107,7 +108,8 @@ class Normal:
 
     def std(self, params: Array) -> Array:
         """Standard deviation, exp(log_std): not exp(2 log_std), which is the variance."""
-        return np.exp(np.split(params, 2, axis=-1)[1])
+        std: Array = np.exp(np.split(params, 2, axis=-1)[1])
+        return std
 
     def entropy(self, params: Array) -> Array:
         """H = Σ log_std + ½ log 2πe   (normal.7).  Nats."""
@@ -144,7 +146,7 @@ class FixedStdNormal:
         return params + self.fixed_std * noise, lambda dx: (sum_to_shape(dx, params.shape), None)
 
     def log_prob(self, params: Array, value: Array) -> tuple[Array, Pullback]:
-        """log N(value) = -½ β Σ (value - mean)² - D log std - ½ D log 2π   (normal.9); pullback -> (dparams, dvalue)."""
+        """log N(value) = -½ β Σ (value - mean)² - D log std - ½ D log 2π   (normal.9)."""
         residual = value - params
         beta = 1 / self.fixed_std**2
         constant = (math.log(self.fixed_std) + 0.5 * LOG_2PI) * value.shape[-1]

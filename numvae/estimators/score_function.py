@@ -20,8 +20,9 @@ def score_function(
 
     Shapes: params (B, P), noise (S, B, Z), bound (B,).  The samples are held fixed; how likely they are moves:
     dparams = ∂f/∂params + Σ_s (bound - baseline_s) ∇ log q(z_s)   (score_function.2).  Unbiased for any f.
-    Under ``sample_mean`` this is REINFORCE with a leave-one-out baseline (Kool et al. 2019), under ``log_mean_exp`` it is VIMCO
-    with the exact leave-one-out bound (Mnih and Rezende 2016); with one sample there is nobody to leave, and no baseline.
+    Under ``sample_mean`` this is REINFORCE with a leave-one-out baseline (Kool et al. 2019), under ``log_mean_exp`` it
+    is VIMCO with the exact leave-one-out bound (Mnih and Rezende 2016); with one sample there is nobody to leave, and
+    no baseline.
     """
     z, _ = q.sample(params, noise)
     values, f_pullback = f(params, z)

@@ -1,0 +1,9 @@
+"""Checks for rules, samplers and gradient estimators: the ones this package is proven by, for your own code.
+
+Each returns a report that shows itself as a table, as HTML in a notebook and, through ``to_json``, as a dictionary;
+``report.assert_ok()`` raises ``CheckError`` with one readable line.  How they work: ``derivations/checks.md``.
+"""
+
+from numvae.checks.pullback import ArgumentCheck, PullbackReport, check_pullback
+
+__all__ = ["ArgumentCheck", "PullbackReport", "check_pullback"]

@@ -1,0 +1,303 @@
+"""The JSON parameter file: every setting of a run, validated whole, and turned from names into objects.
+
+Only this file (and the command line on top of it) speaks in names; everything below takes functions and objects.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from numvae import layers, objectives
+from numvae.datasets import BINARIZATIONS, Dataset, binarize_once, load
+from numvae.distributions import Bernoulli, FixedStdNormal, Normal
+from numvae.errors import InputError
+from numvae.estimators import pathwise, score_function
+from numvae.models import VAE, mlp_vae
+from numvae.networks import LeastLogStd, SharedLogStd
+from numvae.optimizers import OPTIMIZERS, Optimizer
+from numvae.parameters import glorot, small_normal
+from numvae.schedules import SCHEDULES, Schedule, WarmUp
+from numvae.training import Recipe, State, start
+
+__all__ = ["Config", "prepare_data", "read_config"]
+
+ACTIVATIONS = {
+    rule.__name__: rule
+    for rule in (
+        layers.identity,
+        layers.tanh,
+        layers.sigmoid,
+        layers.softplus,
+        layers.relu,
+        layers.leaky_relu,
+        layers.elu,
+    )
+}
+OBJECTIVES = {
+    rule.__name__: rule for rule in (objectives.elbo, objectives.elbo_monte_carlo, objectives.importance_weighted)
+}
+ESTIMATORS = {rule.__name__: rule for rule in (pathwise, score_function)}
+INITIALIZERS = {rule.__name__: rule for rule in (glorot, small_normal)}
+
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Built = TypeVar("Built")
+
+
+class Config(BaseModel):
+    """Every setting of a run.  Names are those of the flags, ``-`` for ``_``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    data: str = Field("drawn", description="drawn, mnist, frey, or the path of a file or folder of your own")
+    train_rows: Count | None = Field(None, description="use only the first N training rows")
+    test_rows: Count | None = Field(None, description="use only the first N test rows")
+    binarize: Literal["auto", "none", "threshold", "fixed", "fresh"] = Field(
+        "auto",
+        description="grey values into bits: fresh draws them anew every time a row is used; auto follows the data",
+    )
+    likelihood: Literal["auto", "bernoulli", "normal", "normal_shared_std", "normal_fixed_std"] = Field(
+        "auto", description="p(x|z); normal: mean and log-std from the network; shared: one learned; fixed: fixed_std"
+    )
+    fixed_std: Positive = Field(0.1, description="the standard deviation of normal_fixed_std, in grey values of [0, 1]")
+    least_std: Positive = Field(1 / 255, description="the smallest standard deviation that normal can reach")
+    latent: Count = Field(20, description="number of latents")
+    hidden: list[Count] = Field([500], description="widths of the hidden layers, encoder's order")
+    activation: Literal["identity", "tanh", "sigmoid", "softplus", "relu", "leaky_relu", "elu"] = Field(
+        "tanh", description="between layers"
+    )
+    prior_precision: Positive = Field(1.0, description="alpha of the prior z ~ N(0, I/alpha)")
+    weight_prior: Positive | None = Field(
+        None, description="precision of a N(0, I/precision) prior on the weights: MAP, as in the paper with 1"
+    )
+    objective: Literal["elbo", "elbo_monte_carlo", "importance_weighted"] = Field(
+        "elbo", description="elbo: analytic KL (the paper's B); elbo_monte_carlo: all Monte Carlo (its A)"
+    )
+    estimator: Literal["pathwise", "score_function"] = Field("pathwise", description="of the gradient")
+    samples: Count = Field(1, description="L, samples of z per row")
+    epochs: Count = Field(10, description="passes through the training rows")
+    batch: Count = Field(100, description="rows per step, the paper's M")
+    optimizer: Literal["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"] = Field("adam")
+    lr: Positive | None = Field(None, description="step size; each optimizer has a default of its own")
+    optimizer_options: dict[str, float] = Field({}, description='further hyper-parameters, as {"beta1": 0.95}')
+    schedule: Literal["constant", "inverse_time", "exponential", "cosine", "milestones"] = Field("constant")
+    schedule_options: dict[str, Any] = Field({}, description='as {"steps": 10000} for cosine')
+    warm_up: int = Field(0, ge=0, description="steps over which the step size grows to its full size")
+    clip_norm: Positive | None = Field(None, description="longest gradient; longer ones are shortened to it")
+    weights: Literal["glorot", "small_normal"] = Field("glorot", description="how weights start")
+    start_at_data_mean: bool = Field(True, description="start the decoder at the data's mean")
+    seed: int = Field(0, ge=0, description="of everything random")
+    dtype: Literal["float32", "float64"] = Field("float32")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="cuda needs CuPy")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Config:
+        if self.likelihood.startswith("normal") and self.binarize in ("threshold", "fixed", "fresh"):
+            raise ValueError(
+                f"likelihood {self.likelihood!r} is a density of grey values, binarize {self.binarize!r} makes bits, on "
+                "which it grows without bound; use likelihood 'bernoulli' or binarize 'none'"
+            )
+        _as_value_error(self.build_optimizer)
+        _as_value_error(self.build_schedule)
+        return self
+
+    def build_model(self, features: int) -> VAE:
+        """The model for data of so many features."""
+        likelihood, head = self._likelihood()
+        return mlp_vae(
+            features,
+            latents=self.latent,
+            hidden=self.hidden,
+            activation=ACTIVATIONS[self.activation],
+            likelihood=likelihood,
+            likelihood_head=head,
+            prior_precision=self.prior_precision,
+        )
+
+    def _likelihood(self) -> tuple[Bernoulli | Normal | FixedStdNormal, tuple[LeastLogStd | SharedLogStd, ...]]:
+        """The family, and what stands behind the decoder's last affine layer."""
+        if self.likelihood == "normal":
+            return Normal(), (LeastLogStd(round(math.log(self.least_std), 6)),)
+        if self.likelihood == "normal_shared_std":
+            return Normal(), (SharedLogStd(),)
+        if self.likelihood == "normal_fixed_std":
+            return FixedStdNormal(self.fixed_std), ()
+        return Bernoulli(), ()
+
+    def build_optimizer(self) -> Optimizer:
+        """The optimiser with its hyper-parameters."""
+        step_size = {} if self.lr is None else {"step_size": self.lr}
+        return _build(OPTIMIZERS, self.optimizer, {**step_size, **self.optimizer_options}, "optimizer_options")
+
+    def build_schedule(self) -> Schedule:
+        """The schedule, behind its warm-up if there is one."""
+        schedule = _build(SCHEDULES, self.schedule, self.schedule_options, "schedule_options")
+        return WarmUp(self.warm_up, schedule) if self.warm_up else schedule
+
+    def build_recipe(self) -> Recipe:
+        """How to train."""
+        return Recipe(
+            epochs=self.epochs,
+            batch=self.batch,
+            samples=self.samples,
+            objective=OBJECTIVES[self.objective],
+            estimator=ESTIMATORS[self.estimator],
+            optimizer=self.build_optimizer(),
+            schedule=self.build_schedule(),
+            clip_norm=self.clip_norm,
+            weight_prior_precision=self.weight_prior,
+            binarize=BINARIZATIONS[self.binarize],
+            seed=self.seed,
+            device=self.device,
+        )
+
+    def build_state(self, model: VAE, dataset: Dataset) -> State:
+        """A state before the first step."""
+        return start(
+            model,
+            dataset,
+            self.build_recipe(),
+            dtype=np.dtype(self.dtype),
+            weights=INITIALIZERS[self.weights],
+            data_mean=self.start_at_data_mean,
+        )
+
+
+def _build(table: Mapping[str, Callable[..., Built]], name: str, options: Mapping[str, Any], key: str) -> Built:
+    try:
+        return table[name](**options)
+    except TypeError:
+        known = [field for field in getattr(table[name], "__dataclass_fields__", {}) if field != "then"]
+        unknown = sorted(set(options) - set(known))
+        if unknown:
+            raise InputError(
+                f"{key}: {name} has no {', '.join(unknown)}; it has {', '.join(known) or 'none'}"
+            ) from None
+        missing = sorted(set(known) - set(options))
+        raise InputError(f"{key}: {name} needs {', '.join(missing)}") from None
+
+
+def _as_value_error(build: Callable[[], object]) -> None:
+    try:
+        build()
+    except InputError as error:
+        raise ValueError(str(error)) from None
+
+
+def read_config(path: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+    """The settings in a JSON file with ``overrides`` on top, or the defaults without one.
+
+    Raises:
+        InputError: all that is wrong, one line, each with its path and, for an unknown key, the nearest known one.
+    """
+    settings: dict[str, Any] = {}
+    if path is not None:
+        settings = _read_object(Path(path))
+    source = f"{path}: " if path is not None else ""
+    try:
+        return Config.model_validate({**settings, **(overrides or {})})
+    except ValidationError as error:
+        raise InputError(source + "; ".join(_describe(problem) for problem in error.errors())) from None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(
+            f"{path} does not exist; name a JSON parameter file, or leave it out for the defaults"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as text: {error}") from None
+    try:
+        settings = json.loads(text, object_pairs_hook=partial(_unique_keys, path))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} is not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from None
+    except RecursionError:
+        raise InputError(f"{path} is nested too deeply; settings are one flat object") from None
+    if not isinstance(settings, dict):
+        raise InputError(f"{path} must hold a JSON object of settings, saw {type(settings).__name__}")
+    return settings
+
+
+def _unique_keys(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    settings = dict(pairs)
+    if len(settings) != len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = sorted({key for key in keys if keys.count(key) > 1})
+        raise InputError(f"{path}: {', '.join(repeated)} is set more than once; keep one")
+    return settings
+
+
+def _describe(problem: Any) -> str:
+    where = ".".join(str(step) for step in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(where, Config.model_fields, n=1)
+        return f"{where}: unknown setting" + (f", did you mean {near[0]}?" if near else "")
+    if problem["type"] == "value_error":
+        message = str(problem["ctx"]["error"])
+        return f"{where}: {message}" if where else message
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    suggestion = ""
+    if problem["type"] == "literal_error" and isinstance(problem["input"], str):
+        choices = str(problem["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+        near = difflib.get_close_matches(problem["input"], choices, n=1)
+        suggestion = f", did you mean {near[0]}?" if near else ""
+    return f"{where}: {message}, got {_short(problem['input'])}{suggestion}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def prepare_data(config: Config) -> tuple[Config, Dataset]:
+    """The data, and the config with ``auto`` settled by it.
+
+    Drawn digits and MNIST are drawn fresh as bits under a Bernoulli likelihood, Frey faces stay grey under a normal
+    one; of your own data, bits get a Bernoulli likelihood and grey values a normal one.  A likelihood or binarisation
+    that you set decides the other.
+    """
+    dataset = load(config.data, seed=config.seed)
+    train = dataset.train[: config.train_rows]
+    test = dataset.test[: config.test_rows]
+    dataset = Dataset(
+        dataset.name,
+        train,
+        test,
+        None if dataset.train_labels is None else dataset.train_labels[: len(train)],
+        None if dataset.test_labels is None else dataset.test_labels[: len(test)],
+        dataset.image_shape,
+    )
+    binarize, likelihood = config.binarize, config.likelihood
+    of_bits = bool(np.isin(np.unique(dataset.train), [0, 255 if dataset.train.dtype == np.uint8 else 1]).all())
+    if likelihood == "auto":
+        if binarize == "auto":
+            likelihood = "bernoulli" if config.data in ("drawn", "mnist") or of_bits else "normal"
+        else:
+            likelihood = "normal" if binarize == "none" and not of_bits else "bernoulli"
+    if binarize == "auto":
+        binarize = "none" if likelihood != "bernoulli" or of_bits else "fresh"
+    if likelihood.startswith("normal") and of_bits:
+        raise InputError(
+            f"{config.data} holds bits (only 0 and 1), on which a {likelihood} density grows without bound; "
+            "use --likelihood bernoulli"
+        )
+    settled = config.model_copy(update={"binarize": binarize, "likelihood": likelihood})
+    return settled, binarize_once(dataset, seed=config.seed) if binarize == "fixed" else dataset
+
+
+def describe_settings() -> list[tuple[str, str, str]]:
+    """(name, default, description) of every setting, for ``--help``."""
+    return [
+        (name, json.dumps(field.get_default()), field.description or "") for name, field in Config.model_fields.items()
+    ]

@@ -1,0 +1,135 @@
+"""The gradient check of a whole model as it stands, and how the estimators compare on it.
+
+Derivations: ``derivations/checks.md``, ``derivations/score_function.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from numvae import layers
+from numvae.arrays import Array, Pullback
+from numvae.checks import PullbackReport, SameExpectationReport, check_pullback, check_same_expectation
+from numvae.estimators import Estimator, pathwise, sample_mean, score_function
+from numvae.models import VAE
+from numvae.networks import Activation, Chain
+from numvae.objectives import elbo, reconstruction_integrand
+from numvae.training import Objective
+
+__all__ = ["ModelCheck", "check_model", "compare_estimators", "dparams_estimates"]
+
+SMOOTH_TOLERANCE = 1e-8
+KINK_TOLERANCE = 1e-6
+SAMPLES = 2
+
+
+@dataclass(frozen=True, eq=False)
+class ModelCheck:
+    """The pullback of a model's objective, and the score-function against the pathwise gradient of its ELBO."""
+
+    pullback: PullbackReport
+    estimators: SameExpectationReport
+    variance_ratio: float
+    """Total variance of the score-function gradient over that of the pathwise one, same samples per estimate."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether both hold."""
+        return self.pullback.ok and self.estimators.ok
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``numvae gradcheck --json`` prints."""
+        checked = [row for row in self.pullback.arguments if row.probes]
+        groups = [
+            {
+                "name": row.name,
+                "analytic": row.analytic,
+                "numeric": row.numeric,
+                "relative_error": row.relative_error,
+                "error_bar": row.error_bar,
+                "ok": row.ok,
+            }
+            for row in checked
+        ]
+        return {
+            "ok": self.ok,
+            "worst_relative_error": max(row.relative_error for row in checked),
+            "tolerance": self.pullback.tolerance,
+            "groups": groups,
+            "variance_ratio": self.variance_ratio,
+            "estimators_agree": self.estimators.ok,
+            "problems": [*self.pullback.failures, *self.estimators.failures],
+        }
+
+
+def check_model(
+    model: VAE, theta: Array, x: Array, *, rng: np.random.Generator, objective: Objective = elbo, directions: int = 3
+) -> ModelCheck:
+    """Check the gradient of ``objective`` at ``theta`` on a few rows x (B, D), group of weights by group, in float64.
+
+    The tolerance is 1e-8 relative, or 1e-6 where the network has kinks (ReLU).
+    """
+    theta, x = theta.astype(np.float64), x.astype(np.float64)
+    noise = model.posterior.noise(rng, (SAMPLES, len(x), model.latents))
+
+    def rule(theta: Array) -> tuple[Array, Pullback]:
+        bound, pullback = objective(model, theta, x, noise, pathwise)
+        return bound, lambda dbound: pullback(dbound)[:1]
+
+    report = check_pullback(
+        rule,
+        theta,
+        names=["theta"],
+        parts={"theta": model.layout.leaves},
+        rng=rng,
+        directions=directions,
+        coordinates=0,
+        tolerance=KINK_TOLERANCE if _has_kinks(model) else SMOOTH_TOLERANCE,
+    )
+    same, ratio = compare_estimators(model, theta, x[:2], rng=rng)
+    return ModelCheck(report, same, ratio)
+
+
+def compare_estimators(
+    model: VAE, theta: Array, x: Array, *, rng: np.random.Generator, repeats: int = 1500
+) -> tuple[SameExpectationReport, float]:
+    """Do the score-function and pathwise gradients of one ELBO agree, coordinate by coordinate; and their variances.
+
+    The gradients are those with respect to the parameters of q(z|x) of each row of x (B, D): all that an encoder ever
+    sees.
+    """
+    estimates = {
+        estimator: np.concatenate(
+            [dparams_estimates(model, theta, row[None], estimator, rng=rng, repeats=repeats) for row in x], axis=1
+        )
+        for estimator in (score_function, pathwise)
+    }
+    report = check_same_expectation(
+        estimates[score_function], estimates[pathwise], names=("score_function", "pathwise")
+    )
+    score_variance, path_variance = (float(estimate.var(axis=0, ddof=1).sum()) for estimate in estimates.values())
+    return report, score_variance / path_variance
+
+
+def dparams_estimates(
+    model: VAE, theta: Array, x: Array, estimator: Estimator, *, rng: np.random.Generator, repeats: int
+) -> npt.NDArray[np.float64]:
+    """Independent estimates of ∂ELBO/∂params for one row x (1, D), each from two samples: (repeats, 2Z)."""
+    params = np.repeat(model.encode(theta, x), repeats, axis=0)
+    noise = model.posterior.noise(rng, (SAMPLES, repeats, model.latents), theta.dtype)
+    f = reconstruction_integrand(model, theta, x)
+    _, pullback = estimator(model.posterior, params, noise, f, sample_mean)
+    _, kl_pullback = model.posterior.kl(params, model.prior_params(params))
+    ones = np.ones_like(params[:, 0])
+    dparams: npt.NDArray[np.float64] = pullback(ones)[0] + kl_pullback(-ones)[0]
+    return dparams
+
+
+def _has_kinks(model: VAE) -> bool:
+    kinked = (layers.relu, layers.leaky_relu)
+    parts = [part for network in (model.encoder, model.decoder) if isinstance(network, Chain) for part in network.parts]
+    return any(isinstance(part, Activation) and part.function in kinked for part in parts)

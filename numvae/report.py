@@ -1,0 +1,81 @@
+"""The pictures of a run and the page that shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from numvae import figures
+from numvae.datasets import BINARIZATIONS, Dataset
+from numvae.gradcheck import ModelCheck
+from numvae.page import CAPTIONS, write_page
+from numvae.runs import Run
+from numvae.training import generator
+
+__all__ = ["draw_figures", "write_report"]
+
+RECONSTRUCTED = 12
+SAMPLED = 100
+SCATTERED = 5000
+
+
+def draw_figures(run: Run, dataset: Dataset, folder: Path, check: ModelCheck | None = None) -> list[Path]:
+    """Draw every picture that this run allows into ``folder``; their paths, in the page's order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, draw in _pictures(run, dataset, check).items():
+        paths.append(folder / f"{name}.png")
+        figures.save(draw(), paths[-1])
+    return paths
+
+
+def write_report(run: Run, dataset: Dataset, check: ModelCheck | None = None) -> Path:
+    """Draw the pictures and write the run's self-contained page; its path."""
+    paths = draw_figures(run, dataset, run.folder / "figures", check)
+    config = run.config
+    page = run.folder / "index.html"
+    widths = "-".join(str(width) for width in (run.features, *config.hidden, run.model.latents))
+    write_page(
+        page,
+        title=f"A variational auto-encoder of {config.data if len(config.data) < 20 else Path(config.data).name}",
+        numbers=run.numbers(),
+        configuration=config.model_dump(),
+        figures=[(*CAPTIONS[path.stem], path) for path in paths],
+        gradient_check=None if check is None else check.to_json(),
+        history=run.state.history,
+        notes=[
+            f"An encoder of {widths} units and its mirror image as decoder, {run.model.layout.size:,} weights in one "
+            f"vector; {config.likelihood} likelihood, {config.optimizer}, {config.batch} rows a step. "
+            "Every gradient was derived by hand."
+        ],
+    )
+    return page
+
+
+def _pictures(run: Run, dataset: Dataset, check: ModelCheck | None) -> dict[str, Callable[[], Axes]]:
+    """Name -> what draws it, for every picture that this run allows."""
+    pictures: dict[str, Callable[[], Axes]] = {}
+    history = run.state.history
+    if history:
+        pictures["bound_curves"] = lambda: figures.bound_curves(history)
+        pictures["bound_terms"] = lambda: figures.bound_terms(history)
+    shape = run.image_shape
+    if shape is not None:
+        spread = np.linspace(0, len(dataset.test) - 1, RECONSTRUCTED).astype(int)
+        rows = dataset.test[np.unique(spread)]
+        seen = BINARIZATIONS[run.config.binarize](rows, generator(run.config.seed, "pictures"), run.theta.dtype)
+        pictures["reconstructions"] = lambda: figures.reconstructions(seen, run.decode(run.means(rows)), shape)
+        pictures["prior_samples"] = lambda: figures.prior_samples(run.draw(SAMPLED), shape)
+    if run.model.latents == 2:
+        labels = None if dataset.test_labels is None else dataset.test_labels[:SCATTERED]
+        pictures["latent_scatter"] = lambda: figures.latent_scatter(run.means(dataset.test[:SCATTERED]), labels)
+        if shape is not None:
+            spread_of_prior = 1 / np.sqrt(run.model.prior_precision)
+            pictures["manifold"] = lambda: figures.manifold(lambda z: run.decode(z * spread_of_prior), shape)
+    if check is not None:
+        groups = check.to_json()["groups"]
+        pictures["gradient_check"] = lambda: figures.gradient_check(groups, tolerance=check.pullback.tolerance)
+    return pictures

@@ -1,0 +1,207 @@
+"""The training loop: minibatches, noise, one gradient step after another.  What it has reached is a ``State``."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from numvae.arrays import Array, Pullback
+from numvae.datasets.binarization import Binarization, fresh
+from numvae.datasets.dataset import Dataset
+from numvae.devices import Device, to_device, to_host
+from numvae.errors import DivergedError
+from numvae.estimators import Estimator, pathwise
+from numvae.evaluation import evaluate
+from numvae.models import VAE, start_at_data_mean
+from numvae.objectives import elbo, weight_log_prior
+from numvae.optimizers import Adam, Optimizer, clip_norm
+from numvae.parameters import Initializer, glorot, initial_theta
+from numvae.schedules import Constant, Schedule
+from numvae.watching import first_nonfinite
+
+__all__ = ["Objective", "Recipe", "State", "bound_and_gradient", "generator", "start", "train"]
+
+Objective: TypeAlias = Callable[[VAE, Array, Array, Array, Estimator], tuple[Array, Pullback]]
+
+BLOCK_ROWS = 334
+"""Rows times samples taken through a model at once: few enough for fresh arrays in cache, enough for fast products."""
+
+STREAMS = {"weights": 0, "order": 1, "noise": 2, "evaluation": 3, "pictures": 4}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: everything but the model and the data.
+
+    >>> Recipe(epochs=3).batch
+    100
+    """
+
+    epochs: int = 10
+    batch: int = 100
+    samples: int = 1
+    objective: Objective = elbo
+    estimator: Estimator = pathwise
+    optimizer: Optimizer = field(default_factory=Adam)
+    schedule: Schedule = field(default_factory=Constant)
+    clip_norm: float | None = None
+    weight_prior_precision: float | None = None
+    binarize: Binarization = fresh
+    seed: int = 0
+    device: Device = "cpu"
+
+
+@dataclass
+class State:
+    """Where training stands; with the recipe, all that is needed to go on bit for bit."""
+
+    theta: Array
+    moments: dict[str, Any]
+    noise_rng: np.random.Generator
+    epoch: int = 0
+    """Epochs completed."""
+    batches: int = 0
+    """Batches completed in the current epoch."""
+    step: int = 0
+    bound_sum: Any = 0.0
+    """Sum of the bound over the current epoch's rows so far, nats."""
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def generator(seed: int, stream: str, *numbers: int) -> np.random.Generator:
+    """An independent generator for one use of a run's seed; ``STREAMS`` names the uses."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(STREAMS[stream], *numbers)))
+
+
+def start(
+    model: VAE,
+    dataset: Dataset,
+    recipe: Recipe,
+    *,
+    dtype: npt.DTypeLike = np.float32,
+    weights: Initializer = glorot,
+    data_mean: bool = True,
+) -> State:
+    """A state before the first step.  ``data_mean``: the decoder starts by putting out the data's mean."""
+    theta = initial_theta(model.layout, rng=generator(recipe.seed, "weights"), dtype=dtype, weights=weights)
+    if data_mean:
+        scale = 255 if dataset.train.dtype == np.uint8 else 1
+        start_at_data_mean(model, theta, dataset.train.mean(axis=0, dtype=np.float64) / scale)
+    theta = to_device(theta, recipe.device)
+    return State(theta, recipe.optimizer.start(theta), generator(recipe.seed, "noise"))
+
+
+def blocks(rows: int, samples: int) -> Iterator[slice]:
+    """Cut a batch into equal parts of at most ``BLOCK_ROWS`` rows times samples."""
+    count = math.ceil(rows * samples / BLOCK_ROWS)
+    size = math.ceil(rows / count)
+    return (slice(begin, min(begin + size, rows)) for begin in range(0, rows, size))
+
+
+def bound_and_gradient(
+    model: VAE, theta: Array, x: Array, noise: Array, objective: Objective = elbo, estimator: Estimator = pathwise
+) -> tuple[Array, Array]:
+    """Sum over rows of the bound, and the gradient of its mean.  x: (B, D), noise: (S, B, Z).
+
+    This is the one place where the mean over rows is taken.  It is (objectives.7) divided by N: the M rows of a batch
+    estimate the data set's bound per datum.  Large batches go through in blocks whose gradients add up.
+    """
+    rows = len(x)
+    bound_sum: Any = 0.0
+    gradient: Array | None = None
+    for block in blocks(rows, len(noise)):
+        bound, pullback = objective(model, theta, x[block], noise[:, block], estimator)
+        dtheta, _, _ = pullback(np.full_like(bound, 1 / rows))
+        bound_sum = bound_sum + np.sum(bound)
+        gradient = dtheta if gradient is None else np.add(gradient, dtheta, out=gradient)
+    assert gradient is not None, "a batch has at least one row"
+    return bound_sum, gradient
+
+
+def train(
+    model: VAE,
+    dataset: Dataset,
+    recipe: Recipe,
+    state: State,
+    *,
+    on_batch: Callable[[State], bool | None] | None = None,
+    on_epoch: Callable[[State], object] | None = None,
+) -> State:
+    """Train until ``recipe.epochs`` are complete, writing into ``state``; continues wherever the state stands.
+
+    ``on_batch(state)`` may return True to stop after that batch; ``on_epoch(state)`` is called after each epoch, when
+    its row stands at the end of ``state.history``.
+
+    Raises:
+        DivergedError: a NaN or an infinity appeared.  The state is the last good one, before that step.
+    """
+    rows = len(dataset.train)
+    while state.epoch < recipe.epochs:
+        order = generator(recipe.seed, "order", state.epoch).permutation(rows)
+        for begin in range(state.batches * recipe.batch, rows, recipe.batch):
+            clock = time.perf_counter()
+            _step(model, dataset, recipe, state, order[begin : begin + recipe.batch])
+            state.seconds += time.perf_counter() - clock
+            if on_batch is not None and on_batch(state):
+                return state
+        state.history.append(_history_row(model, dataset, recipe, state))
+        state.epoch, state.batches, state.bound_sum = state.epoch + 1, 0, 0.0
+        if on_epoch is not None:
+            on_epoch(state)
+    return state
+
+
+def _step(model: VAE, dataset: Dataset, recipe: Recipe, state: State, picked: npt.NDArray[np.int64]) -> None:
+    """One minibatch: draw bits and noise, take the gradient, move the weights (the paper's Algorithm 1)."""
+    dtype = state.theta.dtype
+    noise_state = state.noise_rng.bit_generator.state
+    x = recipe.binarize(dataset.train[picked], state.noise_rng, dtype)
+    noise = model.posterior.noise(state.noise_rng, (recipe.samples, len(picked), model.latents), dtype)
+    x, noise = to_device(x, recipe.device), to_device(noise, recipe.device)
+    bound_sum, gradient = bound_and_gradient(model, state.theta, x, noise, recipe.objective, recipe.estimator)
+    if recipe.weight_prior_precision is not None:
+        _, prior_pullback = weight_log_prior(state.theta, recipe.weight_prior_precision)
+        gradient += prior_pullback(1 / len(dataset.train))[0]
+    if recipe.device == "cpu" and not math.isfinite(float(bound_sum) + float(np.dot(gradient, gradient))):
+        state.noise_rng.bit_generator.state = noise_state
+        culprit = first_nonfinite(model, state.theta, x, noise, recipe.objective, recipe.estimator)
+        raise DivergedError(f"step {state.step + 1}: {culprit}; try a smaller --lr or --clip-norm 100")
+    if recipe.clip_norm is not None:
+        clip_norm(gradient, recipe.clip_norm)
+    recipe.optimizer.ascend(state.theta, gradient, state.moments, scale=recipe.schedule(state.step))
+    state.step += 1
+    state.batches += 1
+    state.bound_sum = state.bound_sum + bound_sum
+
+
+def _history_row(model: VAE, dataset: Dataset, recipe: Recipe, state: State) -> dict[str, float]:
+    """What an epoch reached: the running training bound, and the bound and its terms on the test rows."""
+    rows = len(dataset.train)
+    test = evaluate(
+        model,
+        state.theta,
+        dataset.test,
+        binarize=recipe.binarize,
+        rng=generator(recipe.seed, "evaluation"),
+        device=recipe.device,
+    )
+    row = {
+        "epoch": state.epoch + 1,
+        "step": state.step,
+        "samples": (state.epoch + 1) * rows,
+        "seconds": state.seconds,
+        "train_elbo": float(to_host(state.bound_sum)) / rows,
+        "test_elbo": test.elbo,
+        "test_reconstruction": test.reconstruction,
+        "test_kl": test.kl,
+    }
+    if not all(math.isfinite(value) for value in row.values()):
+        raise DivergedError(f"epoch {state.epoch + 1}: the bound is not finite; try a smaller --lr or --clip-norm 100")
+    return row
