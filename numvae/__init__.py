@@ -4,6 +4,7 @@ One idea runs through the package: a *rule* computes a value and returns with it
 ``value, pullback = rule(*arguments)``.  ``ARCHITECTURE.md`` has the plan, ``derivations/`` the mathematics.
 """
 
+from numvae.checks import check_pullback, check_same_expectation, check_sampler, check_unbiased
 from numvae.distributions import Bernoulli, FixedStdNormal, Normal
 from numvae.estimators import log_mean_exp, pathwise, sample_mean, score_function
 from numvae.models import VAE, mlp_vae
@@ -22,6 +23,10 @@ __all__ = [
     "FixedStdNormal",
     "Layout",
     "Normal",
+    "check_pullback",
+    "check_same_expectation",
+    "check_sampler",
+    "check_unbiased",
     "elbo",
     "elbo_monte_carlo",
     "elbo_terms",

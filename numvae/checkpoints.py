@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ from numvae.training import State
 __all__ = ["Checkpoint", "read_checkpoint", "save_state"]
 
 MOMENT = "moment."
+PROGRESS = ("epoch", "batches", "step", "bound_sum", "seconds", "history")
+ABOUT = {"features", "image_shape", "layout", "numbers", "noise_rng", *PROGRESS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,7 @@ class Checkpoint:
             theta=to_device(theta, device),
             moments={**{name: to_device(vector, device) for name, vector in vectors.items()}, **about["numbers"]},
             noise_rng=noise_rng,
-            **{name: about[name] for name in ("epoch", "batches", "step", "bound_sum", "seconds", "history")},
+            **{name: about[name] for name in PROGRESS},
         )
 
 
@@ -102,11 +103,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         about = json.loads(arrays.pop("about").tobytes())
-        missing = {"features", "image_shape", "layout", "noise_rng", "history"} - set(about)
-        if missing or "theta" not in arrays:
+        if "theta" not in arrays or not about.keys() >= ABOUT:
             raise ValueError("parts are missing")
-    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is not a readable checkpoint ({error}); restore the file, or train again") from None
+    except Exception as error:  # damaged zip files and arrays raise a dozen different ones
+        reason = f"{error}" or type(error).__name__
+        raise InputError(f"{path} is not a readable checkpoint ({reason}); restore the file, or train again") from None
     return Checkpoint(path, arrays, about)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +19,8 @@ __all__ = ["main"]
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 CHECKPOINT_SECONDS = 30
+MOST_SAMPLES = 10_000
+MOST_IMAGES = 10_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parsed = _parser().parse_args(words)
         code: int = parsed.run(parsed)
+        sys.stdout.flush()
         return code
     except InputError as error:
         return _fail(error, BAD_INPUT, as_json)
@@ -33,11 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, FAILED, as_json)
     except MemoryError as error:
         return _fail(InputError(f"out of memory ({error}); use fewer rows, --samples or --hidden"), BAD_INPUT, as_json)
-    except KeyboardInterrupt:
-        return _fail(InputError("interrupted"), INTERRUPTED, as_json)
-    except BrokenPipeError:
-        sys.stderr.close()
+    except KeyboardInterrupt as interruption:
+        return _fail(InputError(str(interruption) or "interrupted"), INTERRUPTED, as_json)
+    except BrokenPipeError:  # whoever read our output has gone: nothing more goes there, not even at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except OSError as error:
+        return _fail(InputError(f"{error.filename or 'the operating system'}: {error.strerror}"), BAD_INPUT, as_json)
 
 
 def _fail(error: Exception, code: int, as_json: bool) -> int:
@@ -53,13 +60,12 @@ def _fail(error: Exception, code: int, as_json: bool) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     from numvae.config import read_config
-    from numvae.runs import create_run, open_run
+    from numvae.runs import create_run, resume_run
     from numvae.training import train
 
     settings = _given_settings(options)
     if options.resume is not None:
-        run = open_run(options.resume, _check_resumable(options, settings))
-        dataset = run.load_data()
+        run, dataset = resume_run(options.resume, _check_resumable(options, settings))
     else:
         run, dataset = create_run(read_config(options.config, settings), options.out)
     interrupted = _with_progress(run, dataset, train)
@@ -119,8 +125,8 @@ def _with_progress(run: Any, dataset: Any, train: Callable[..., Any]) -> bool:
             row = state.history[-1]
             bar.write(
                 f"epoch {row['epoch']}/{recipe.epochs}: bound {row['train_elbo']:.2f} train, "
-                f"{row['test_elbo']:.2f} test = {row['test_reconstruction']:.2f} reconstruction - {row['test_kl']:.2f} KL nats; "
-                f"{row['samples'] / row['seconds']:,.0f} samples/s",
+                f"{row['test_elbo']:.2f} test = {row['test_reconstruction']:.2f} reconstruction - "
+                f"{row['test_kl']:.2f} KL nats; {row['samples'] / row['seconds']:,.0f} samples/s",
                 file=sys.stderr,
             )
 
@@ -131,19 +137,13 @@ def _with_progress(run: Any, dataset: Any, train: Callable[..., Any]) -> bool:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from numvae.config import prepare_data
     from numvae.evaluation import evaluate, evaluate_importance_weighted
     from numvae.runs import open_run
     from numvae.training import generator
 
     run = open_run(options.run_folder)
-    config = run.config.model_copy(update={"data": options.data}) if options.data else run.config
-    dataset = prepare_data(config)[1]
-    if dataset.features != run.features:
-        raise InputError(
-            f"{config.data} has {dataset.features} features per row, but {run.folder} was trained on {run.features}"
-        )
-    samples = _whole(options.samples, "--samples")
+    samples = _whole(options.samples, "--samples", least=1, most=MOST_SAMPLES)
+    dataset = run.load_data(options.data)
     keywords: dict[str, Any] = {"binarize": run.recipe.binarize, "samples": samples, "device": run.config.device}
     rng = generator(run.config.seed, "evaluation")
     test = evaluate(run.model, run.state.theta, dataset.test, rng=rng, **keywords)
@@ -171,11 +171,12 @@ def _sample(options: argparse.Namespace) -> int:
     run = open_run(options.run_folder)
     if run.image_shape is None:
         raise InputError(f"{run.folder} was trained on rows that are not images; there is no picture to draw of them")
-    count = _whole(options.n, "--n")
+    count = _whole(options.n, "--n", least=1, most=MOST_IMAGES)
+    seed = None if options.seed is None else _whole(options.seed, "--seed", least=0)
     if options.out.suffix.lower() != ".png":
         raise InputError(f"--out must name a .png file, got {options.out}")
     _need_folder(options.out.parent)
-    figures.save(figures.prior_samples(run.draw(count, options.seed), run.image_shape), options.out)
+    figures.save(figures.prior_samples(run.draw(count, seed), run.image_shape), options.out)
     _print(options, {"n": count, "out": str(options.out)})
     return DONE
 
@@ -204,17 +205,20 @@ def _gradcheck(options: argparse.Namespace) -> int:
     from numvae.runs import Run, open_run
 
     target: Path | None = options.target
+    settings = _given_settings(options)
     if target is not None and target.is_dir():
+        if settings:
+            raise InputError(f"{target} is a run with settings of its own; leave out {', '.join(_flags(settings))}")
         run = open_run(target)
         dataset = run.load_data()
     else:
-        config, dataset = prepare_data(read_config(target, _given_settings(options)))
+        config, dataset = prepare_data(read_config(target, settings))
         model = config.build_model(dataset.features)
         state = config.build_state(model, dataset)
         run = Run(Path(), config, model, state, dataset.features, dataset.image_shape)
     check = run.check_gradient(dataset)
     if options.json:
-        print(json.dumps(check.to_json()))
+        _print_json(check.to_json())
     else:
         print(check.pullback)
         print()
@@ -244,7 +248,7 @@ def _parser() -> argparse.ArgumentParser:
 
     train = _command(commands, "train", _train, "train a model; leaves a folder with a page of pictures")
     train.add_argument(
-        "config", nargs="?", type=Path, metavar="CONFIG.json", help="JSON parameter file; flags go before it"
+        "config", nargs="?", type=Path, metavar="CONFIG.json", help="JSON parameter file; flags override it"
     )
     _add_settings(train)
     train.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default: runs/DATA-1, -2, …)")
@@ -261,7 +265,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(sample)
     sample.add_argument("--n", default="100", metavar="N", help="how many (default: 100)")
     sample.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="the picture to write")
-    sample.add_argument("--seed", type=int, help="of the draw (default: the run's)")
+    sample.add_argument("--seed", metavar="X", help="of the draw (default: the run's)")
 
     figures = _command(commands, "figures", _figures, "draw the pictures and the page of a run anew")
     _add_run(figures)
@@ -322,8 +326,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
     group = parser.add_argument_group("settings", "each is also a key of CONFIG.json, with _ for -")
     for name, default, description in describe_settings():
-        flag = "--" + name.replace("_", "-")
-        group.add_argument(flag, dest=f"set_{name}", metavar="X", help=f"{description} (default: {default})".strip())
+        about = f"{description} (default: {default})".strip()
+        group.add_argument(_flag(name), dest=f"set_{name}", metavar="X", help=about)
 
 
 def _given_settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -339,16 +343,14 @@ def _as_json(name: str, word: str) -> Any:
     if word.lstrip().startswith("{"):
         try:
             return json.loads(word)
-        except json.JSONDecodeError as error:
-            flag = name.replace("_", "-")
-            raise InputError(f"--{flag} is not JSON (column {error.colno}: {error.msg}), got {word}") from None
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{_flag(name)} is not JSON ({error}), got {word}") from None
     return None if word == "none" and name in ("clip_norm", "weight_prior", "lr", "train_rows", "test_rows") else word
 
 
 def _check_resumable(options: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
     """Only what leaves the run the same run may be given with --resume."""
-    refused = sorted(set(settings) - {"epochs", "device"})
-    flags = [f"--{name.replace('_', '-')}" for name in refused]
+    flags = _flags(sorted(set(settings) - {"epochs", "device"}))
     flags += ["--out"] if options.out is not None else []
     flags += ["CONFIG.json"] if options.config is not None else []
     if flags:
@@ -358,13 +360,22 @@ def _check_resumable(options: argparse.Namespace, settings: dict[str, Any]) -> d
     return settings
 
 
-def _whole(word: str, flag: str) -> int:
+def _flags(names: Iterable[str]) -> list[str]:
+    return [_flag(name) for name in names]
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _whole(word: str, flag: str, *, least: int, most: int | None = None) -> int:
     try:
         number = int(word)
     except ValueError:
-        number = 0
-    if not 1 <= number <= 10**6:
-        raise InputError(f"{flag} must be a whole number from 1 to 1000000, got {word}")
+        number = least - 1
+    if number < least or (most is not None and number > most):
+        upwards = " upwards" if most is None else f" to {most}"
+        raise InputError(f"{flag} must be a whole number from {least}{upwards}, got {word}")
     return number
 
 
@@ -376,7 +387,7 @@ def _need_folder(folder: Path) -> None:
 def _print(options: argparse.Namespace, numbers: dict[str, Any], *lines: str) -> None:
     """One JSON object, or a line per number for a person."""
     if options.json:
-        print(json.dumps(numbers))
+        _print_json(numbers)
         return
     width = max(len(name) for name in numbers)
     for name, value in numbers.items():
@@ -384,3 +395,16 @@ def _print(options: argparse.Namespace, numbers: dict[str, Any], *lines: str) ->
         print(f"{name.replace('_', ' '):<{width}}  {shown}")
     for line in lines:
         print(line)
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    """JSON knows neither NaN nor infinity: they become null."""
+    print(json.dumps(_finite(value), allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -8,13 +8,15 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from numvae import layers, objectives
 from numvae.datasets import BINARIZATIONS, Dataset, binarize_once, load
@@ -22,13 +24,13 @@ from numvae.distributions import Bernoulli, FixedStdNormal, Normal
 from numvae.errors import InputError
 from numvae.estimators import pathwise, score_function
 from numvae.models import VAE, mlp_vae
-from numvae.networks import LeastLogStd, SharedLogStd
+from numvae.networks import LeastLogStd, Network, SharedLogStd, SigmoidMean
 from numvae.optimizers import OPTIMIZERS, Optimizer
 from numvae.parameters import glorot, small_normal
 from numvae.schedules import SCHEDULES, Schedule, WarmUp
 from numvae.training import Recipe, State, start
 
-__all__ = ["Config", "prepare_data", "read_config"]
+__all__ = ["Config", "describe_settings", "prepare_data", "read_config"]
 
 ACTIVATIONS = {
     rule.__name__: rule
@@ -50,7 +52,6 @@ INITIALIZERS = {rule.__name__: rule for rule in (glorot, small_normal)}
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Built = TypeVar("Built")
 
 
 class Config(BaseModel):
@@ -70,6 +71,9 @@ class Config(BaseModel):
     )
     fixed_std: Positive = Field(0.1, description="the standard deviation of normal_fixed_std, in grey values of [0, 1]")
     least_std: Positive = Field(1 / 255, description="the smallest standard deviation that normal can reach")
+    mean: Literal["sigmoid", "identity"] = Field(
+        "sigmoid", description="of a normal likelihood: sigmoid keeps it in (0, 1), as the paper does for Frey faces"
+    )
     latent: Count = Field(20, description="number of latents")
     hidden: list[Count] = Field([500], description="widths of the hidden layers, encoder's order")
     activation: Literal["identity", "tanh", "sigmoid", "softplus", "relu", "leaky_relu", "elu"] = Field(
@@ -94,25 +98,39 @@ class Config(BaseModel):
     warm_up: int = Field(0, ge=0, description="steps over which the step size grows to its full size")
     clip_norm: Positive | None = Field(None, description="longest gradient; longer ones are shortened to it")
     weights: Literal["glorot", "small_normal"] = Field("glorot", description="how weights start")
-    start_at_data_mean: bool = Field(True, description="start the decoder at the data's mean")
+    start_at_data: bool = Field(True, description="start the decoder at the data's mean and standard deviation")
     seed: int = Field(0, ge=0, description="of everything random")
     dtype: Literal["float32", "float64"] = Field("float32")
     device: Literal["cpu", "cuda"] = Field("cpu", description="cuda needs CuPy")
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> Config:
-        if self.likelihood.startswith("normal") and self.binarize in ("threshold", "fixed", "fresh"):
-            raise ValueError(
-                f"likelihood {self.likelihood!r} is a density of grey values, binarize {self.binarize!r} makes bits, on "
-                "which it grows without bound; use likelihood 'bernoulli' or binarize 'none'"
+    @field_validator("likelihood")
+    @classmethod
+    def _suits_the_binarization(cls, likelihood: str, info: ValidationInfo) -> str:
+        binarize = info.data.get("binarize")
+        if likelihood.startswith("normal") and binarize in ("threshold", "fixed", "fresh"):
+            raise InputError(
+                f"{likelihood!r} is a density of grey values, but binarize {binarize!r} makes bits, on which it grows "
+                "without bound; use likelihood 'bernoulli' or binarize 'none'"
             )
-        _as_value_error(self.build_optimizer)
-        _as_value_error(self.build_schedule)
-        return self
+        return likelihood
+
+    @field_validator("optimizer_options")
+    @classmethod
+    def _suit_the_optimizer(cls, options: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        if "optimizer" in info.data:
+            _check_options(OPTIMIZERS[info.data["optimizer"]], info.data["optimizer"], options)
+        return options
+
+    @field_validator("schedule_options")
+    @classmethod
+    def _suit_the_schedule(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "schedule" in info.data:
+            _check_options(SCHEDULES[info.data["schedule"]], info.data["schedule"], options)
+        return options
 
     def build_model(self, features: int) -> VAE:
         """The model for data of so many features."""
-        likelihood, head = self._likelihood()
+        likelihood, head = self._likelihood(features)
         return mlp_vae(
             features,
             latents=self.latent,
@@ -123,24 +141,25 @@ class Config(BaseModel):
             prior_precision=self.prior_precision,
         )
 
-    def _likelihood(self) -> tuple[Bernoulli | Normal | FixedStdNormal, tuple[LeastLogStd | SharedLogStd, ...]]:
+    def _likelihood(self, features: int) -> tuple[Bernoulli | Normal | FixedStdNormal, tuple[Network, ...]]:
         """The family, and what stands behind the decoder's last affine layer."""
+        mean = (SigmoidMean(features),) if self.mean == "sigmoid" else ()
         if self.likelihood == "normal":
-            return Normal(), (LeastLogStd(round(math.log(self.least_std), 6)),)
+            return Normal(), (*mean, LeastLogStd(round(math.log(self.least_std), 6)))
         if self.likelihood == "normal_shared_std":
-            return Normal(), (SharedLogStd(),)
+            return Normal(), (*mean, SharedLogStd())
         if self.likelihood == "normal_fixed_std":
-            return FixedStdNormal(self.fixed_std), ()
+            return FixedStdNormal(self.fixed_std), mean
         return Bernoulli(), ()
 
     def build_optimizer(self) -> Optimizer:
         """The optimiser with its hyper-parameters."""
         step_size = {} if self.lr is None else {"step_size": self.lr}
-        return _build(OPTIMIZERS, self.optimizer, {**step_size, **self.optimizer_options}, "optimizer_options")
+        return OPTIMIZERS[self.optimizer](**step_size, **self.optimizer_options)
 
     def build_schedule(self) -> Schedule:
         """The schedule, behind its warm-up if there is one."""
-        schedule = _build(SCHEDULES, self.schedule, self.schedule_options, "schedule_options")
+        schedule = SCHEDULES[self.schedule](**self.schedule_options)
         return WarmUp(self.warm_up, schedule) if self.warm_up else schedule
 
     def build_recipe(self) -> Recipe:
@@ -168,29 +187,28 @@ class Config(BaseModel):
             self.build_recipe(),
             dtype=np.dtype(self.dtype),
             weights=INITIALIZERS[self.weights],
-            data_mean=self.start_at_data_mean,
+            data_start=self.start_at_data,
         )
 
 
-def _build(table: Mapping[str, Callable[..., Built]], name: str, options: Mapping[str, Any], key: str) -> Built:
-    try:
-        return table[name](**options)
-    except TypeError:
-        known = [field for field in getattr(table[name], "__dataclass_fields__", {}) if field != "then"]
-        unknown = sorted(set(options) - set(known))
-        if unknown:
-            raise InputError(
-                f"{key}: {name} has no {', '.join(unknown)}; it has {', '.join(known) or 'none'}"
-            ) from None
-        missing = sorted(set(known) - set(options))
-        raise InputError(f"{key}: {name} needs {', '.join(missing)}") from None
+def _check_options(factory: Any, name: str, options: Mapping[str, Any]) -> None:
+    """Raise InputError unless the options are some that the optimiser or schedule has, and all that it needs.
 
-
-def _as_value_error(build: Callable[[], object]) -> None:
+    Not ``step_size``: that is the setting ``lr``.
+    """
+    known = {field.name: field for field in fields(factory) if field.name != "step_size"}
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        has = ", ".join(known) or "no options"
+        more = "; the step size is the setting lr" if "step_size" in unknown else ""
+        raise InputError(f"{name} has no {', '.join(unknown)}, it has {has}{more}")
+    missing = [option for option, field in known.items() if field.default is MISSING and option not in options]
+    if missing:
+        raise InputError(f"{name} needs {', '.join(missing)}")
     try:
-        build()
-    except InputError as error:
-        raise ValueError(str(error)) from None
+        factory(**options)
+    except TypeError as error:
+        raise InputError(f"{name} cannot use {_short(dict(options))} ({error})") from None
 
 
 def read_config(path: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -220,8 +238,10 @@ def _read_object(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read as text: {error}") from None
     try:
         settings = json.loads(text, object_pairs_hook=partial(_unique_keys, path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} is not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from None
+    except InputError:
+        raise
+    except ValueError as error:  # a JSONDecodeError, or a number of thousands of digits
+        raise InputError(f"{path} is not JSON ({error})") from None
     except RecursionError:
         raise InputError(f"{path} is nested too deeply; settings are one flat object") from None
     if not isinstance(settings, dict):
@@ -279,7 +299,7 @@ def prepare_data(config: Config) -> tuple[Config, Dataset]:
         dataset.image_shape,
     )
     binarize, likelihood = config.binarize, config.likelihood
-    of_bits = bool(np.isin(np.unique(dataset.train), [0, 255 if dataset.train.dtype == np.uint8 else 1]).all())
+    of_bits = _holds_bits(dataset.train)
     if likelihood == "auto":
         if binarize == "auto":
             likelihood = "bernoulli" if config.data in ("drawn", "mnist") or of_bits else "normal"
@@ -294,6 +314,13 @@ def prepare_data(config: Config) -> tuple[Config, Dataset]:
         )
     settled = config.model_copy(update={"binarize": binarize, "likelihood": likelihood})
     return settled, binarize_once(dataset, seed=config.seed) if binarize == "fixed" else dataset
+
+
+def _holds_bits(rows: npt.NDArray[Any]) -> bool:
+    """Whether every value is black or white."""
+    white = 255 if rows.dtype == np.uint8 else 1
+    blocks = (rows[begin : begin + 1000] for begin in range(0, len(rows), 1000))
+    return not any(((block > 0) & (block < white)).any() for block in blocks)
 
 
 def describe_settings() -> list[tuple[str, str, str]]:

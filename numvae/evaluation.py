@@ -33,6 +33,7 @@ class Evaluation:
     rows: int
 
 
+@np.errstate(all="ignore")  # what overflows shows in the result
 def evaluate(
     model: VAE,
     theta: Array,
@@ -46,7 +47,7 @@ def evaluate(
     """The bound (objectives.2) and its two terms with ``samples`` samples per row."""
     reconstruction: list[Array] = []
     kl: list[Array] = []
-    for x, noise in _batches(model, theta, rows, rng, samples, binarize, device):
+    for x, noise in batches(model, theta, rows, rng, samples, binarize, device):
         terms, _ = elbo_terms(model, theta, x, noise)
         for values, term in zip((reconstruction, kl), terms, strict=True):
             values.append(to_host(term))
@@ -61,6 +62,7 @@ def evaluate(
     )
 
 
+@np.errstate(all="ignore")
 def evaluate_importance_weighted(
     model: VAE,
     theta: Array,
@@ -74,12 +76,12 @@ def evaluate_importance_weighted(
     """The importance-weighted bound (objectives.6) with ``samples`` samples per row, mean over rows."""
     bounds = [
         to_host(elbo_monte_carlo(model, theta, x, noise, reduce=log_mean_exp)[0])
-        for x, noise in _batches(model, theta, rows, rng, samples, binarize, device)
+        for x, noise in batches(model, theta, rows, rng, samples, binarize, device)
     ]
     return float(np.concatenate(bounds).mean(dtype=np.float64))
 
 
-def _batches(
+def batches(
     model: VAE,
     theta: Array,
     rows: npt.NDArray[Any],
@@ -88,7 +90,7 @@ def _batches(
     binarize: Binarization,
     device: Device,
 ) -> Iterator[tuple[Array, Array]]:
-    """Pairs (x, noise) of a few rows each, so that memory stays bounded whatever the number of samples."""
+    """Pairs (x, noise) of at most ``BLOCK_ROWS`` rows times samples, or of one row where there are more samples."""
     block = max(1, BLOCK_ROWS // samples)
     for begin in range(0, len(rows), block):
         x = binarize(rows[begin : begin + block], rng, theta.dtype)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from numvae import layers
 from numvae.arrays import Array, Pullback
-from numvae.checks import PullbackReport, SameExpectationReport, check_pullback, check_same_expectation
+from numvae.checks import ExpectationReport, PullbackReport, check_pullback, check_same_expectation
 from numvae.estimators import Estimator, pathwise, sample_mean, score_function
 from numvae.models import VAE
 from numvae.networks import Activation, Chain
@@ -25,6 +25,8 @@ __all__ = ["ModelCheck", "check_model", "compare_estimators", "dparams_estimates
 SMOOTH_TOLERANCE = 1e-8
 KINK_TOLERANCE = 1e-6
 SAMPLES = 2
+SIGNIFICANCE = 1e-6
+"""A right model fails once in a million checks; a wrong term is seen all the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,21 +34,24 @@ class ModelCheck:
     """The pullback of a model's objective, and the score-function against the pathwise gradient of its ELBO."""
 
     pullback: PullbackReport
-    estimators: SameExpectationReport
-    variance_ratio: float
-    """Total variance of the score-function gradient over that of the pathwise one, same samples per estimate."""
+    estimators: ExpectationReport
 
     @property
     def ok(self) -> bool:
         """Whether both hold."""
         return self.pullback.ok and self.estimators.ok
 
+    @property
+    def variance_ratio(self) -> float:
+        """Total variance of the score-function gradient over that of the pathwise one   (checks.15)."""
+        return self.estimators.variance_ratio
+
     def to_json(self) -> dict[str, Any]:
         """What ``numvae gradcheck --json`` prints."""
         checked = [row for row in self.pullback.arguments if row.probes]
         groups = [
             {
-                "name": row.name,
+                "name": row.name.removeprefix("theta."),
                 "analytic": row.analytic,
                 "numeric": row.numeric,
                 "relative_error": row.relative_error,
@@ -57,7 +62,7 @@ class ModelCheck:
         ]
         return {
             "ok": self.ok,
-            "worst_relative_error": max(row.relative_error for row in checked),
+            "worst_relative_error": self.pullback.worst_relative_error,
             "tolerance": self.pullback.tolerance,
             "groups": groups,
             "variance_ratio": self.variance_ratio,
@@ -80,6 +85,7 @@ def check_model(
         bound, pullback = objective(model, theta, x, noise, pathwise)
         return bound, lambda dbound: pullback(dbound)[:1]
 
+    rule.__qualname__ = getattr(objective, "__name__", "objective")
     report = check_pullback(
         rule,
         theta,
@@ -90,13 +96,12 @@ def check_model(
         coordinates=0,
         tolerance=KINK_TOLERANCE if _has_kinks(model) else SMOOTH_TOLERANCE,
     )
-    same, ratio = compare_estimators(model, theta, x[:2], rng=rng)
-    return ModelCheck(report, same, ratio)
+    return ModelCheck(report, compare_estimators(model, theta, x[:2], rng=rng))
 
 
 def compare_estimators(
     model: VAE, theta: Array, x: Array, *, rng: np.random.Generator, repeats: int = 1500
-) -> tuple[SameExpectationReport, float]:
+) -> ExpectationReport:
     """Do the score-function and pathwise gradients of one ELBO agree, coordinate by coordinate; and their variances.
 
     The gradients are those with respect to the parameters of q(z|x) of each row of x (B, D): all that an encoder ever
@@ -108,11 +113,7 @@ def compare_estimators(
         )
         for estimator in (score_function, pathwise)
     }
-    report = check_same_expectation(
-        estimates[score_function], estimates[pathwise], names=("score_function", "pathwise")
-    )
-    score_variance, path_variance = (float(estimate.var(axis=0, ddof=1).sum()) for estimate in estimates.values())
-    return report, score_variance / path_variance
+    return check_same_expectation(estimates[score_function], estimates[pathwise], names=("score_function", "pathwise"))
 
 
 def dparams_estimates(

@@ -13,10 +13,10 @@ import numpy as np
 from numvae import layers
 from numvae.arrays import Array, Pullback
 from numvae.distributions import Bernoulli, FixedStdNormal, Normal
-from numvae.networks import Chain, Network, SharedLogStd, mlp
+from numvae.networks import Chain, Dense, Network, SharedLogStd, mlp
 from numvae.parameters import Layout
 
-__all__ = ["VAE", "mlp_vae", "start_at_data_mean"]
+__all__ = ["VAE", "mlp_vae", "start_at_data"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class VAE:
     """
 
     encoder: Network
-    decoder: Network
+    decoder: Chain
     latents: int
     posterior: Normal = Normal()
     likelihood: Bernoulli | Normal | FixedStdNormal = Bernoulli()
@@ -106,14 +106,23 @@ def mlp_vae(
     )
 
 
-def start_at_data_mean(model: VAE, theta: Array, mean: Array) -> None:
-    """Write into ``theta`` a last decoder bias that makes an untrained model put out the data's mean.
+def start_at_data(model: VAE, theta: Array, mean: Array, std: Array) -> None:
+    """Write into ``theta`` a last decoder bias that makes an untrained model put out the data's own mean and std.
 
-    Learning then starts from the best constant picture instead of from grey noise.  mean: (D,), in [0, 1].
+    Learning then starts from the best constant picture instead of from grey noise.  mean, std: (D,), means in [0, 1].
     """
+    mean, std = np.clip(mean, 0.001, 0.999), np.maximum(std, 0.001)
     if isinstance(model.likelihood, Bernoulli):
-        mean = np.clip(mean, 0.001, 0.999)
-        mean = np.log(mean / (1 - mean))
-    leaves: dict[str, Any] = dict(model.layout.leaves(theta))
-    bias = [leaf for name, leaf in leaves.items() if name.startswith("decoder.") and name.endswith(".b")][-1]
-    bias[: len(mean)] = mean
+        wanted = np.log(mean / (1 - mean))
+    elif isinstance(model.likelihood, Normal):
+        wanted = np.concatenate([mean, np.log(std)])
+    else:
+        wanted = mean
+    for (name, _), part in zip(reversed(model.decoder.layout.pieces), reversed(model.decoder.parts), strict=True):
+        weights = dict(model.decoder.layout.leaves(model.layout.views(theta)["decoder"]))
+        if isinstance(part, Dense):
+            weights[f"{name}.b"][...] = wanted
+            return
+        if isinstance(part, SharedLogStd):
+            weights[f"{name}.log_std"][...] = np.log(std).mean()
+        wanted = part.inverse(wanted)

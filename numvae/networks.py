@@ -21,7 +21,7 @@ from numvae import layers
 from numvae.arrays import Array, Pullback
 from numvae.parameters import Layout
 
-__all__ = ["Activation", "Chain", "Dense", "LeastLogStd", "Network", "SharedLogStd", "mlp"]
+__all__ = ["Activation", "Chain", "Dense", "LeastLogStd", "Network", "SharedLogStd", "SigmoidMean", "mlp"]
 
 
 class Network(Protocol):
@@ -111,6 +111,10 @@ class SharedLogStd:
 
     of_data = __call__
 
+    def inverse(self, y: Array) -> Array:
+        """The input that makes y = [mean | log_std]: the means."""
+        return np.split(y, 2, axis=-1)[0]
+
 
 @dataclass(frozen=True)
 class LeastLogStd:
@@ -136,6 +140,41 @@ class LeastLogStd:
         return y, pullback
 
     of_data = __call__
+
+    def inverse(self, y: Array) -> Array:
+        """The input that makes y; a log_std at or below ``least``, which none makes, is taken for one just above."""
+        mean, log_std = np.split(y, 2, axis=-1)
+        above_least = np.maximum(log_std - self.least, 0.01)
+        return np.concatenate([mean, self.least + np.log(np.expm1(above_least))], axis=-1)
+
+
+@dataclass(frozen=True)
+class SigmoidMean:
+    """y = [sigmoid(raw) | rest] for x = [raw | rest], raw the first ``features`` entries   (networks.6).
+
+    Means of grey values stay in (0, 1): the paper's decoder for the Frey faces.  x, y: (..., D) or (..., 2D).
+    """
+
+    features: int
+    layout = Layout(())
+
+    def __call__(self, theta: Array, x: Array) -> tuple[Array, Pullback]:
+        mean, sigmoid_pullback = layers.sigmoid(x[..., : self.features])
+        y = np.concatenate([mean, x[..., self.features :]], axis=-1)  # (networks.6)
+
+        def pullback(dy: Array, out: Array | None = None) -> tuple[Array, Array]:
+            (draw,) = sigmoid_pullback(dy[..., : self.features])
+            dx = np.concatenate([draw, dy[..., self.features :]], axis=-1)  # (networks.7)
+            return (theta if out is None else out), dx
+
+        return y, pullback
+
+    of_data = __call__
+
+    def inverse(self, y: Array) -> Array:
+        """The input that makes y: a logit for every mean."""
+        mean = y[..., : self.features]
+        return np.concatenate([np.log(mean / (1 - mean)), y[..., self.features :]], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -163,7 +202,7 @@ class Chain:
     ) -> tuple[Array, Pullback]:
         pullbacks = []
         for rule, weights in zip(rules, self.layout.views(theta).values(), strict=True):
-            x, part_pullback = rule(weights, x)
+            x, part_pullback = rule(weights, x)  # (networks.1)
             pullbacks.append(part_pullback)
 
         def pullback(dy: Array, out: Array | None = None) -> tuple[Array, Array | None]:

@@ -31,7 +31,7 @@ def elbo(model: VAE, theta: Array, x: Array, noise: Array, estimator: Estimator 
     Shapes: x (B, D), noise (S, B, Z) with S = L samples, value (B,).  Source: Kingma and Welling, equation 7.
     """
     (reconstruction, kl), terms_pullback = elbo_terms(model, theta, x, noise, estimator)
-    return reconstruction - kl, lambda delbo: terms_pullback((delbo, -delbo))
+    return reconstruction - kl, lambda delbo: terms_pullback((delbo, -delbo))  # (objectives.2)
 
 
 def elbo_terms(

@@ -31,7 +31,7 @@ State: TypeAlias = dict[str, Any]
 
 BLOCK = 1 << 18
 """Elements taken at a time.  With float32, five vectors then fill 5 MB of cache; smaller blocks lose more to the calls
-than they win back (measured: 64k costs 10 % more, no blocks at 8 million weights 45 %)."""
+than they win back (measured: 64k costs 10 % more, no blocks 45 % more at 8 million weights)."""
 
 
 class Optimizer(Protocol):
@@ -117,7 +117,7 @@ class Nesterov(Momentum):
 
     Nesterov's gradient is taken where the velocity is about to carry the weights.  Here theta *is* that point, which
     makes it an optimiser like the others; without velocity the two points are the same.  Nesterov (1983);
-    Sutskever et al. (2013), equations (3) and (4); in this form Bengio et al. (2013), equation (7).
+    Sutskever et al. (2013), equations (3) and (4); in this form, simplified Nesterov momentum, Bengio et al. (2013).
 
     >>> theta, ball = np.array([0.0]), Nesterov(step_size=1.0, momentum=0.5)
     >>> ball.ascend(theta, np.array([1.0]), ball.start(theta))
@@ -272,10 +272,10 @@ class Adam:
 class AdamW(Adam):
     """theta *= 1 - step_size * weight_decay, then Adam's step (optimizers.9): weight decay decoupled from the moments.
 
-    Loshchilov and Hutter (2019), Algorithm 2, line 12; their lambda is step_size * weight_decay, as in every framework.
-    This is not the gradient of a N(0, I) prior on the weights: that one, -theta / N per datum, goes through Adam's
-    denominator, and weights with large gradients then hardly feel it (optimizers.10).  For MAP use Adam and put the
-    prior into the objective; with SGD the two are the same.
+    Loshchilov and Hutter (2019), Algorithm 2, line 12; their lambda is step_size * weight_decay here, as in PyTorch,
+    Optax and Keras.  This is not the gradient of a N(0, I) prior on the weights: that one, -theta / N per datum, goes
+    through Adam's denominator, and weights with large gradients then hardly feel it (optimizers.10).  For MAP use Adam
+    and put the prior into the objective; with SGD the two are the same.
 
     >>> theta, adam = np.array([10.0]), AdamW(step_size=0.1, weight_decay=0.5)
     >>> adam.ascend(theta, np.array([3.0]), adam.start(theta))

@@ -69,17 +69,20 @@ class Layout:
 
 
 def glorot(shape: Shape, rng: np.random.Generator) -> Array:
-    """Weights uniform in ±sqrt(6 / (m + n)): signals keep their size both ways (Glorot and Bengio 2010, eq. 16)."""
-    limit = math.sqrt(6 / sum(shape))
+    """Weights uniform in ±sqrt(6 / (m + n)): signals keep their size both ways   (parameters.1).
+
+    Source: Glorot and Bengio 2010, equation 16.
+    """
+    limit = math.sqrt(6 / sum(shape))  # (parameters.1)
     return rng.uniform(-limit, limit, shape)
 
 
 def small_normal(shape: Shape, rng: np.random.Generator) -> Array:
-    """Weights from N(0, 0.01²).
+    """Weights from N(0, 0.01²)   (parameters.2).
 
     The paper (section 5) writes "N(0, 0.01)" and does not say whether 0.01 is a variance; we read a standard deviation.
     """
-    return 0.01 * rng.standard_normal(shape)
+    return 0.01 * rng.standard_normal(shape)  # (parameters.2)
 
 
 def initial_theta(

@@ -20,6 +20,7 @@ __all__ = ["draw_figures", "write_report"]
 RECONSTRUCTED = 12
 SAMPLED = 100
 SCATTERED = 5000
+TITLES = {"drawn": "drawn digits", "mnist": "MNIST digits", "frey": "the Frey faces"}
 
 
 def draw_figures(run: Run, dataset: Dataset, folder: Path, check: ModelCheck | None = None) -> list[Path]:
@@ -40,8 +41,8 @@ def write_report(run: Run, dataset: Dataset, check: ModelCheck | None = None) ->
     widths = "-".join(str(width) for width in (run.features, *config.hidden, run.model.latents))
     write_page(
         page,
-        title=f"A variational auto-encoder of {config.data if len(config.data) < 20 else Path(config.data).name}",
-        numbers=run.numbers(),
+        title=f"A variational auto-encoder of {TITLES.get(config.data, Path(config.data).name)}",
+        numbers={name: value for name, value in run.numbers().items() if name != "out"},
         configuration=config.model_dump(),
         figures=[(*CAPTIONS[path.stem], path) for path in paths],
         gradient_check=None if check is None else check.to_json(),
@@ -75,7 +76,7 @@ def _pictures(run: Run, dataset: Dataset, check: ModelCheck | None) -> dict[str,
         if shape is not None:
             spread_of_prior = 1 / np.sqrt(run.model.prior_precision)
             pictures["manifold"] = lambda: figures.manifold(lambda z: run.decode(z * spread_of_prior), shape)
-    if check is not None:
-        groups = check.to_json()["groups"]
+    groups = [] if check is None else check.to_json()["groups"]
+    if check is not None and groups:
         pictures["gradient_check"] = lambda: figures.gradient_check(groups, tolerance=check.pullback.tolerance)
     return pictures

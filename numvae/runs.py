@@ -17,13 +17,12 @@ from numvae.checkpoints import read_checkpoint, save_state
 from numvae.config import Config, prepare_data, read_config
 from numvae.datasets import BINARIZATIONS, DATASETS, Dataset
 from numvae.devices import to_host
-from numvae.errors import InputError
+from numvae.errors import DivergedError, InputError
 from numvae.gradcheck import ModelCheck, check_model
 from numvae.models import VAE
-from numvae.objectives import importance_weighted
 from numvae.training import Recipe, State, generator
 
-__all__ = ["Run", "create_run", "next_free_folder", "open_run"]
+__all__ = ["Run", "create_run", "next_free_folder", "open_run", "resume_run"]
 
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.jsonl", "checkpoint.npz"
 CHECKED_ROWS = 5
@@ -45,12 +44,30 @@ class Run:
         """How the run is trained."""
         return self.config.build_recipe()
 
-    def load_data(self) -> Dataset:
-        """The data the run is trained on."""
-        return prepare_data(self.config)[1]
+    def load_data(self, data: str | None = None) -> Dataset:
+        """The data the run is trained on, or other ``data`` prepared in the same way.
+
+        Raises:
+            InputError: it cannot be loaded, or its rows do not fit the model.
+        """
+        config = self.config if data is None else self.config.model_copy(update={"data": data})
+        dataset = prepare_data(config)[1]
+        if dataset.features != self.features:
+            raise InputError(
+                f"{config.data} has {dataset.features} features per row, but {self.folder} was trained on "
+                f"{self.features}"
+            )
+        return dataset
 
     def save(self) -> None:
-        """Checkpoint first, then history: a kill in between loses nothing, for the checkpoint holds the history too."""
+        """Checkpoint first, then history: a kill in between loses nothing, for the checkpoint holds the history too.
+
+        Raises:
+            DivergedError: a weight is not finite; the last good checkpoint stays.
+        """
+        for name, piece in self.model.layout.leaves(self.theta):
+            if not np.isfinite(piece).all():
+                raise DivergedError(f"step {self.state.step} took the weights {name} out of range; try a smaller --lr")
         save_state(
             self.folder / CHECKPOINT, self.model, self.state, features=self.features, image_shape=self.image_shape
         )
@@ -71,10 +88,9 @@ class Run:
 
     def check_gradient(self, dataset: Dataset) -> ModelCheck:
         """The gradient check of this very model, on a few test rows."""
-        rng = generator(self.config.seed, "evaluation", 1)
-        x = BINARIZATIONS[self.config.binarize](dataset.test[:CHECKED_ROWS], rng, np.float64)
-        objective = importance_weighted if self.config.objective == "importance_weighted" else self.recipe.objective
-        return check_model(self.model, to_host(self.state.theta), x, rng=rng, objective=objective)
+        recipe, rng = self.recipe, generator(self.config.seed, "evaluation", 1)
+        x = recipe.binarize(dataset.test[:CHECKED_ROWS], rng, np.float64)
+        return check_model(self.model, self.theta, x, rng=rng, objective=recipe.objective)
 
     def means(self, rows: npt.NDArray[Any]) -> Array:
         """Posterior means of rows of data, (N, Z)."""
@@ -104,24 +120,36 @@ def create_run(config: Config, folder: Path | None = None) -> tuple[Run, Dataset
     Raises:
         InputError: unusable data, or a folder that cannot be made or already holds a run.
     """
-    config, dataset = prepare_data(config)
     folder = next_free_folder(config.data) if folder is None else folder
     if (folder / CONFIG).exists():
         raise InputError(f"{folder} already holds a run; continue it with --resume {folder}, or name another --out")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out {folder} cannot be made: {error.strerror}") from None
+    config, dataset = prepare_data(config)
     if config.data not in DATASETS:
         config = config.model_copy(update={"data": str(Path(config.data).resolve())})
     model = config.build_model(dataset.features)
     state = config.build_state(model, dataset)
     run = Run(folder, config, model, state, dataset.features, dataset.image_shape)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         _write_config(run)
         run.save()
     except OSError as error:
         raise InputError(f"--out {folder} cannot be written: {error.strerror}") from None
+    return run, dataset
+
+
+def resume_run(folder: Path, overrides: Mapping[str, Any] | None = None) -> tuple[Run, Dataset]:
+    """A run and its data, to go on with; ``overrides`` replace settings that leave the model as it is, and are saved.
+
+    Raises:
+        InputError: no run, or a damaged one; unusable data; fewer epochs than are done.
+    """
+    run = open_run(folder, overrides)
+    done = run.state.epoch
+    if run.config.epochs < done:
+        raise InputError(f"{folder} has {done} epochs done; --epochs must be at least that, got {run.config.epochs}")
+    dataset = run.load_data()
+    _write_config(run)
     return run, dataset
 
 
@@ -136,13 +164,18 @@ def open_run(folder: Path, overrides: Mapping[str, Any] | None = None) -> Run:
             f"{folder} holds no run (there is no {folder / CONFIG}); make one with numvae train --out {folder}"
         )
     config = read_config(folder / CONFIG, overrides)
+    if "auto" in (config.binarize, config.likelihood):
+        raise InputError(f"{folder / CONFIG} must say which binarize and likelihood the run has, not auto")
     checkpoint = read_checkpoint(folder / CHECKPOINT)
     model = config.build_model(checkpoint.features)
     state = checkpoint.state(model, device=config.device)
-    run = Run(folder, config, model, state, checkpoint.features, checkpoint.image_shape)
-    if overrides:
-        _write_config(run)
-    return run
+    saved = (state.theta.dtype, set(state.moments))
+    if saved != (np.dtype(config.dtype), set(config.build_optimizer().start(state.theta))):
+        raise InputError(
+            f"{folder / CHECKPOINT} was saved with another optimizer or dtype than {folder / CONFIG} says by now; "
+            "set them back, or train anew"
+        )
+    return Run(folder, config, model, state, checkpoint.features, checkpoint.image_shape)
 
 
 def next_free_folder(data: str) -> Path:

@@ -34,7 +34,7 @@ class InverseTime:
     """factor = (1 + rate * step)**-power (schedules.2), the Robbins-Monro schedule for 1/2 < power <= 1.
 
     Only then do the steps sum to infinity (any optimum can be reached) and their squares not (the noise averages out).
-    Robbins and Monro (1951), equations (7) and (8).
+    Robbins and Monro (1951).
 
     >>> InverseTime(rate=0.5)(2)
     0.5

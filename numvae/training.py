@@ -17,8 +17,8 @@ from numvae.datasets.dataset import Dataset
 from numvae.devices import Device, to_device, to_host
 from numvae.errors import DivergedError
 from numvae.estimators import Estimator, pathwise
-from numvae.evaluation import evaluate
-from numvae.models import VAE, start_at_data_mean
+from numvae.evaluation import batches, evaluate
+from numvae.models import VAE, start_at_data
 from numvae.objectives import elbo, weight_log_prior
 from numvae.optimizers import Adam, Optimizer, clip_norm
 from numvae.parameters import Initializer, glorot, initial_theta
@@ -31,6 +31,8 @@ Objective: TypeAlias = Callable[[VAE, Array, Array, Array, Estimator], tuple[Arr
 
 BLOCK_ROWS = 334
 """Rows times samples taken through a model at once: few enough for fresh arrays in cache, enough for fast products."""
+
+DATA_START_ROWS = 10_000
 
 STREAMS = {"weights": 0, "order": 1, "noise": 2, "evaluation": 3, "pictures": 4}
 
@@ -87,13 +89,14 @@ def start(
     *,
     dtype: npt.DTypeLike = np.float32,
     weights: Initializer = glorot,
-    data_mean: bool = True,
+    data_start: bool = True,
 ) -> State:
-    """A state before the first step.  ``data_mean``: the decoder starts by putting out the data's mean."""
+    """A state before the first step.  ``data_start``: the decoder starts by putting out the data's mean and std."""
     theta = initial_theta(model.layout, rng=generator(recipe.seed, "weights"), dtype=dtype, weights=weights)
-    if data_mean:
+    if data_start:
         scale = 255 if dataset.train.dtype == np.uint8 else 1
-        start_at_data_mean(model, theta, dataset.train.mean(axis=0, dtype=np.float64) / scale)
+        rows = dataset.train[:DATA_START_ROWS]
+        start_at_data(model, theta, rows.mean(axis=0) / scale, rows.std(axis=0) / scale)
     theta = to_device(theta, recipe.device)
     return State(theta, recipe.optimizer.start(theta), generator(recipe.seed, "noise"))
 
@@ -158,6 +161,7 @@ def train(
     return state
 
 
+@np.errstate(all="ignore")  # a NaN or an infinity is looked for, not warned of
 def _step(model: VAE, dataset: Dataset, recipe: Recipe, state: State, picked: npt.NDArray[np.int64]) -> None:
     """One minibatch: draw bits and noise, take the gradient, move the weights (the paper's Algorithm 1)."""
     dtype = state.theta.dtype
@@ -172,7 +176,7 @@ def _step(model: VAE, dataset: Dataset, recipe: Recipe, state: State, picked: np
     if recipe.device == "cpu" and not math.isfinite(float(bound_sum) + float(np.dot(gradient, gradient))):
         state.noise_rng.bit_generator.state = noise_state
         culprit = first_nonfinite(model, state.theta, x, noise, recipe.objective, recipe.estimator)
-        raise DivergedError(f"step {state.step + 1}: {culprit}; try a smaller --lr or --clip-norm 100")
+        raise _diverged(f"step {state.step + 1}", culprit or "the sum over rows or the gradient's length overflows")
     if recipe.clip_norm is not None:
         clip_norm(gradient, recipe.clip_norm)
     recipe.optimizer.ascend(state.theta, gradient, state.moments, scale=recipe.schedule(state.step))
@@ -183,15 +187,8 @@ def _step(model: VAE, dataset: Dataset, recipe: Recipe, state: State, picked: np
 
 def _history_row(model: VAE, dataset: Dataset, recipe: Recipe, state: State) -> dict[str, float]:
     """What an epoch reached: the running training bound, and the bound and its terms on the test rows."""
-    rows = len(dataset.train)
-    test = evaluate(
-        model,
-        state.theta,
-        dataset.test,
-        binarize=recipe.binarize,
-        rng=generator(recipe.seed, "evaluation"),
-        device=recipe.device,
-    )
+    rows, rng = len(dataset.train), generator(recipe.seed, "evaluation")
+    test = evaluate(model, state.theta, dataset.test, rng=rng, binarize=recipe.binarize, device=recipe.device)
     row = {
         "epoch": state.epoch + 1,
         "step": state.step,
@@ -203,5 +200,18 @@ def _history_row(model: VAE, dataset: Dataset, recipe: Recipe, state: State) -> 
         "test_kl": test.kl,
     }
     if not all(math.isfinite(value) for value in row.values()):
-        raise DivergedError(f"epoch {state.epoch + 1}: the bound is not finite; try a smaller --lr or --clip-norm 100")
+        raise _diverged(f"after step {state.step}", _culprit_on_test_rows(model, dataset, recipe, state))
     return row
+
+
+def _culprit_on_test_rows(model: VAE, dataset: Dataset, recipe: Recipe, state: State) -> str:
+    rng = generator(recipe.seed, "evaluation")
+    for x, noise in batches(model, state.theta, dataset.test, rng, 1, recipe.binarize, recipe.device):
+        culprit = first_nonfinite(model, state.theta, x, noise, recipe.objective, recipe.estimator)
+        if culprit is not None:
+            return culprit
+    return "the sum of the bound over the epoch's rows overflows"
+
+
+def _diverged(when: str, culprit: str) -> DivergedError:
+    return DivergedError(f"{when}: {culprit}; try a smaller --lr or --clip-norm 100")

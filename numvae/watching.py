@@ -20,8 +20,11 @@ __all__ = ["first_nonfinite"]
 
 def first_nonfinite(
     model: VAE, theta: Array, x: Array, noise: Array, objective: Callable[..., tuple[Array, Pullback]], estimator: Any
-) -> str:
-    """One line that names the first rule, in the order of computation, whose value or gradient is not finite."""
+) -> str | None:
+    """A few words that name the first rule, in the order of computation, whose value or gradient is not finite.
+
+    None where all of them are finite: then it is a sum over them that overflows.
+    """
     try:
         for name, piece in model.layout.leaves(theta):
             _require_finite([piece], f"the weights {name}")
@@ -32,7 +35,7 @@ def first_nonfinite(
         _require_finite(pullback(np.full_like(bound, 1 / len(x))), "the bound's pullback")
     except DivergedError as first:
         return str(first)
-    return "the sum over rows or the squared length of the gradient overflows"
+    return None
 
 
 def _require_finite(arrays: Iterable[Any], name: str) -> None:
@@ -52,7 +55,7 @@ def _watched_rule(rule: Callable[..., tuple[Any, Pullback]], name: str) -> Calla
     def watched(*arguments: Any, **keywords: Any) -> tuple[Any, Pullback]:
         with np.errstate(all="ignore"):
             value, pullback = rule(*arguments, **keywords)
-        _require_finite([value], f"{name}")
+        _require_finite([value], name)
 
         def watched_pullback(*cotangents: Any, **outputs: Any) -> tuple[Any, ...]:
             with np.errstate(all="ignore"):

@@ -5,5 +5,17 @@ Each returns a report that shows itself as a table, as HTML in a notebook and, t
 """
 
 from numvae.checks.pullback import ArgumentCheck, PullbackReport, check_pullback
+from numvae.checks.sampler import SamplerReport, check_sampler
+from numvae.checks.unbiased import ExpectationReport, UnbiasedReport, check_same_expectation, check_unbiased
 
-__all__ = ["ArgumentCheck", "PullbackReport", "check_pullback"]
+__all__ = [
+    "ArgumentCheck",
+    "ExpectationReport",
+    "PullbackReport",
+    "SamplerReport",
+    "UnbiasedReport",
+    "check_pullback",
+    "check_same_expectation",
+    "check_sampler",
+    "check_unbiased",
+]

@@ -23,15 +23,19 @@ WIDE, NARROW = 2.0**-14, 2.0**-20
 class Curve:
     """g(t) = ⟨c, V(a + t u) - V(a)⟩   (checks.2): how a rule's value moves along one direction.
 
-    ``move(t)`` gives the values V(a + t u) as one flat array, ``values`` is V(a), ``cotangent`` is c.  Entries of the value that
-    do not move cancel exactly, so that they cost no digits.  ``rounding`` is the rounding error of one g(t) as known so far; it
-    starts from that of the arguments, ``sensitivity`` being what a relative change of 1 in them would do to g.
+    ``move(t)`` gives the values V(a + t u) as one flat array, ``values`` is V(a), ``cotangent`` is c.  Entries of the
+    value that do not move cancel exactly, so that they cost no digits.  ``rounding`` is the rounding error of one
+    g(t) as known so far; it starts from that of the arguments, ``sensitivity`` being what a relative change of 1 in
+    them would do to g. ``unit`` is what a change of 1 in the values would.
     """
 
-    def __init__(self, move: Callable[[float], Array], values: Array, cotangent: Array, sensitivity: float = 0.0) -> None:
+    def __init__(
+        self, move: Callable[[float], Array], values: Array, cotangent: Array, sensitivity: float = 0.0
+    ) -> None:
         self._move, self._values, self._cotangent = move, values, cotangent
         self._seen: dict[float, float] = {0.0: 0.0}
         self.rounding = EPSILON * sensitivity
+        self.unit = float(np.linalg.norm(cotangent))
 
     def __call__(self, t: float) -> float:
         """g(t); NaN where the rule does not reach."""
@@ -47,7 +51,9 @@ class Curve:
         change = values - self._values
         if np.isfinite(change).all():
             moved = change != 0
-            involved = moved if moved.any() else ~moved  # nothing moved: it may all have moved by less than a rounding error
+            involved = (
+                moved if moved.any() else ~moved
+            )  # nothing moved: it may all have moved by less than a rounding error
             size = float(np.linalg.norm(self._cotangent[involved] * self._values[involved]))
             self.rounding = max(self.rounding, EPSILON * size)
         return float(self._cotangent @ change)
@@ -55,7 +61,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class Slope:
-    """g'(0) as measured: ``value`` ± ``error_bar``, with the last ``step``; ``jump`` between the two one-sided slopes at a kink."""
+    """g'(0) as measured: ``value`` ± ``error_bar``, with the last ``step``.
+
+    ``jump``: how far the two one-sided slopes are apart at a kink; else 0.
+    """
 
     value: float
     error_bar: float
@@ -66,9 +75,9 @@ class Slope:
 def slopes(curves: Sequence[Curve], precision: Array) -> list[Slope]:
     """The derivative of each curve at 0, by nested central differences of order 8 with halved steps.
 
-    ``precision`` (one number per curve) is the error bar that is good enough.  A curve that misses it with the first step is
-    measured again with others: smaller ones for a function that bends fast or has a kink near by, a larger one for a function
-    that drowns in rounding.  The best measurement is kept.
+    ``precision`` (one number per curve) is the error bar that is good enough.  A curve that misses it with the first
+    step is measured again with others: smaller ones for a function that bends fast or has a kink near by, a larger
+    one for a function that drowns in rounding.  The best measurement is kept.
     """
     nothing = Slope(math.nan, math.inf, math.nan, 0.0)
     found = [nothing] * len(curves)
@@ -107,21 +116,24 @@ def _measure(curves: Sequence[Curve], first_step: float, precision: Array) -> li
 
 
 def _error_bars(curves: Sequence[Curve], disagreement: Array, values: Array, steps: Array) -> list[float]:
-    """δ = |last estimate - the one before| + 8 · rounding / step   (checks.3); infinite where a plain narrow difference disagrees.
+    """δ = |last estimate - the one before| + 8 · rounding / step   (checks.3).
 
-    The last guards against a curve that oscillates faster than the steps and looks smooth at them.
+    It is infinite where a plain narrow difference disagrees.  That guards against a curve that oscillates faster than
+    the steps and looks smooth at them.
     """
     rounding = np.array([curve.rounding for curve in curves])
     bars = disagreement + 8 * rounding / steps  # (checks.3)
     plain = np.array([(curve(NARROW) - curve(-NARROW)) / (2 * NARROW) for curve in curves])
-    believed = np.abs(values - plain) <= 0.05 * np.abs(values) + 8 * rounding / NARROW
+    blur = np.array([curve.rounding + EPSILON * curve.unit for curve in curves]) / NARROW
+    believed = np.abs(values - plain) <= 0.05 * np.abs(values) + 8 * blur
     return [float(bar) if np.isfinite(bar) and agrees else math.inf for bar, agrees in zip(bars, believed, strict=True)]
 
 
 def _jump(curve: Curve) -> float:
     """|g'(0⁺) - g'(0⁻)| at a kink, else 0   (checks.5).
 
-    The one-sided slopes of a smooth curve differ by h |g''|, which shrinks with the step h; at a kink the difference stays.
+    The one-sided slopes of a smooth curve differ by h |g''|, which shrinks with the step h; at a kink the difference
+    stays.
     """
     wide, narrow = (abs(curve(h) + curve(-h)) / h for h in (WIDE, NARROW))  # (checks.5)
     visible = narrow > 8 * curve.rounding / NARROW

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from numvae.arrays import Array
 from numvae.checks.conduct import Conduct
 from numvae.checks.differences import Curve, Slope, slopes
 from numvae.checks.reports import Index
 
-__all__ = ["Direction", "Measurement", "Probe"]
+__all__ = ["Direction", "Indices", "Measurement", "Probe"]
+
+Indices: TypeAlias = npt.NDArray[np.intp]
+"""Positions in a flattened argument."""
 
 RESOLUTION = 1e-6
 TINY = 1e-290
@@ -26,7 +30,7 @@ TINY = 1e-290
 class Direction:
     """u, as the flat indices of the entries that move and how far each moves."""
 
-    indices: Array
+    indices: Indices
     steps: Array
 
     @property
@@ -37,9 +41,10 @@ class Direction:
 
 @dataclass(frozen=True)
 class Probe:
-    """One direction: ``analytic`` is ⟨da, u⟩, ``slope`` what was measured, ``scale`` what a relative error is relative to.
+    """One direction: ``analytic`` is ⟨da, u⟩, ``slope`` what was measured, ``scale`` what its error is relative to.
 
-    ``index``: the coordinate, where the direction is one; else None.  ``value_scale``: the size of ⟨c, V⟩, or of c if that is larger.
+    ``index``: the coordinate, where the direction is one; else None.  ``value_scale``: the size of ⟨c, V⟩, or of c if
+    that is larger.
     """
 
     direction: Direction
@@ -57,7 +62,7 @@ class Probe:
 
     @property
     def relative_error(self) -> float:
-        """e = |a - n| / s; at most tolerance · |a - n| / 3δ where three error bars cover the difference   (checks.4)."""
+        """e = |a - n| / s; at most tolerance · |a - n| / 3δ where three error bars cover it   (checks.4)."""
         error, reach = self.deviation / max(self.scale, TINY), 3 * self.slope.error_bar  # (checks.4)
         covered = self.deviation <= reach
         return min(error, self.tolerance * self.deviation / max(reach, TINY)) if covered else error
@@ -90,11 +95,11 @@ class Measurement:
         self.differentiable = position in conduct.subject.differentiable
         self.lengths = _lengths(self.point) if self.differentiable else np.empty(0)
 
-    def coordinates(self, indices: Array) -> list[Direction]:
+    def coordinates(self, indices: Indices) -> list[Direction]:
         """One direction for each of these entries."""
         return [Direction(indices[k : k + 1], self.lengths[indices[k : k + 1]]) for k in range(len(indices))]
 
-    def random_direction(self, indices: Array, rng: np.random.Generator) -> Direction:
+    def random_direction(self, indices: Indices, rng: np.random.Generator) -> Direction:
         """All these entries at once, with random signs and lengths: no entry is left out, no two errors cancel."""
         steps = rng.uniform(0.5, 1.0, len(indices)) * rng.choice([-1.0, 1.0], len(indices))
         return Direction(indices, steps * self.lengths[indices])
@@ -106,7 +111,7 @@ class Measurement:
         value_scale = max(float(np.linalg.norm(self.conduct.values * cotangent)), float(np.linalg.norm(cotangent)))
         floor = 1e-4 * float(np.max(np.abs(gradient)))
         scales = [max(float(np.linalg.norm(t)), floor * d.length) for t, d in zip(terms, directions, strict=True)]
-        precision = 0.01 * self.tolerance * np.array([scale or value_scale for scale in scales])
+        precision = np.array([0.1 * self.tolerance * scale or 1e-11 * value_scale for scale in scales])
         curves = [
             Curve(self._move(direction), self.conduct.values, cotangent, sensitivity=scale)
             for direction, scale in zip(directions, scales, strict=True)
@@ -141,7 +146,7 @@ class Measurement:
 
 
 def _lengths(point: Any) -> Array:
-    """How far each entry moves at t = 1: its own size, but no less than a hundredth of the typical one; 1 if all are zero."""
+    """How far each entry moves at t = 1: its size, but at least a hundredth of the typical one; 1 if all are zero."""
     sizes = np.abs(np.ravel(point))
     typical = float(np.sqrt(np.mean(sizes**2))) if sizes.size else 0.0
     return np.maximum(sizes, 0.01 * typical) if typical > 0 else np.ones_like(sizes)

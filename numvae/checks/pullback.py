@@ -14,7 +14,7 @@ import numpy as np
 
 from numvae.arrays import Array
 from numvae.checks.conduct import Subject, behaviour, gradient_problem
-from numvae.checks.probes import Measurement, Probe
+from numvae.checks.probes import Indices, Measurement, Probe
 from numvae.checks.reports import Grade, Index, Report, Row, grade_of, name_ratio, number
 from numvae.errors import InputError
 
@@ -36,22 +36,25 @@ def check_pullback(
     coordinates: int = 16,
     tolerance: float = 1e-8,
 ) -> PullbackReport:
-    """⟨da, u⟩ = d/dt ⟨c, V(a + t u)⟩ at t = 0   (checks.1), for each argument a of ``value, pullback = rule(*arguments)``.
+    """⟨da, u⟩ = d/dt ⟨c, V(a + t u)⟩ at t = 0   (checks.1), for each argument a of ``rule``.
 
-    The value V is an array of any shape, or a tuple of arrays whose pullback takes one cotangent each.  c is a random cotangent;
-    u are ``directions`` random directions per argument, which cost the same whatever its size, and up to ``coordinates`` of its
-    entries.  All is done on copies in float64.  ``rng`` defaults to a fixed seed.
+    ``value, pullback = rule(*arguments)``.  The value V is an array of any shape, or a tuple of arrays whose pullback
+    takes one cotangent each.  c is a random cotangent; u are ``directions`` random directions per argument, which
+    cost the same whatever its size, and up to ``coordinates`` of its entries.  All is done on copies in float64.
+    ``rng`` defaults to a fixed seed.
 
-    Floating-point arrays and floats are checked; those whose gradient is None are listed, and whatever else the rule takes
-    passes through untouched.  ``parts`` splits an argument into named pieces with one line each, say
-    ``parts={"theta": layout.leaves}``.  A relative error (checks.4) up to ``tolerance`` passes.  Directions that cross a kink
-    (ReLU at zero) are skipped and counted; where more than half are, the check is inconclusive, and that is not ok.
+    Floating-point arrays and floats are checked; those whose gradient is None are listed, and whatever else the rule
+    takes passes through untouched.  ``parts`` splits an argument into named pieces with one line each, say
+    ``parts={"theta": layout.leaves}``.  A relative error (checks.4) up to ``tolerance`` passes.  Directions that
+    cross a kink (ReLU at zero) are skipped and counted; where too few are left to judge by, the check is inconclusive,
+    and that is not ok.
 
-    Checked besides: shapes, dtypes, NaN and infinity of the gradients; that the pullback is linear in the cotangent and gives the
-    same when called twice and after another call of the rule; that the rule gives the same value again (noise must be an
-    argument); that neither arguments nor cotangents are written; that float32 in gives float32 out.
+    Checked besides: shapes, dtypes, NaN and infinity of the gradients; that the pullback is linear in the cotangent
+    and gives the same when called twice and after another call of the rule; that the rule gives the same value again
+    (noise must be an argument); that neither arguments nor cotangents are written; that float32 in gives float32 out.
 
-    Raises ``InputError`` where ``rule`` returns no (value, pullback) or the names do not fit.  Source: the CS231n notes.
+    Raises ``InputError`` where ``rule`` returns no (value, pullback) or the names do not fit.  Source: the CS231n
+    notes.
 
     >>> def square(x):
     ...     return x**2, lambda dy: (x * dy,)
@@ -81,7 +84,8 @@ class ArgumentCheck:
     """One argument, or one named part of it, as its worst probe shows it.
 
     ``index``: the coordinate of that probe, None for a random direction.  ``step``: the last displacement used there.
-    ``probes`` counts the directions tried; ``kinks`` those skipped at a kink, ``unresolved`` those that differences cannot judge.
+    ``probes`` counts the directions tried; ``kinks`` those skipped at a kink, ``unresolved`` those that differences
+    cannot judge.
     """
 
     name: str
@@ -163,11 +167,17 @@ class PullbackReport(Report):
 
 def _row(a: ArgumentCheck) -> Row:
     place = "–" if not a.probes else "direction" if a.index is None else str(list(a.index))
-    numbers = [number(a.analytic, 6), number(a.numeric, 6), number(a.error_bar, 1), number(a.relative_error, 2), number(a.step, 1)]
+    numbers = [
+        number(a.analytic, 6),
+        number(a.numeric, 6),
+        number(a.error_bar, 1),
+        number(a.relative_error, 2),
+        number(a.step, 1),
+    ]
     return Row((f"d{a.name}", str(a.shape), place, *numbers, str(a.grade)), a.grade)
 
 
-def _pieces(name: str, point: Any, parts: Parts | None) -> list[tuple[str, Array]]:
+def _pieces(name: str, point: Any, parts: Parts | None) -> list[tuple[str, Indices]]:
     """Names and flat indices of the parts of one argument; found by naming the parts of its positions."""
     everything = np.arange(np.size(point))
     if parts is None:
@@ -179,7 +189,7 @@ def _pieces(name: str, point: Any, parts: Parts | None) -> list[tuple[str, Array
 def _check_part(
     name: str,
     measurement: Measurement,
-    indices: Array,
+    indices: Indices,
     gradient: Any,
     rng: np.random.Generator,
     directions: int,
@@ -191,16 +201,28 @@ def _check_part(
     problem = gradient_problem(name, measurement.point, gradient)
     if problem:
         return replace(blank, grade=Grade.WRONG, problem=problem)
-    chosen = measurement.coordinates(np.sort(rng.permutation(indices)[:coordinates]))
+    probes = measurement.probes(gradient, measurement.coordinates(np.sort(rng.permutation(indices)[:coordinates])))
     if len(indices) > 1:
-        chosen += [measurement.random_direction(indices, rng) for _ in range(directions)]
-    probes = measurement.probes(gradient, chosen)
+        probes += _random_probes(measurement, gradient, [indices] * directions, rng)
     if any(probe.wrong for probe in probes):
         probes += _localise(measurement, gradient, indices)
     return _verdict(blank, probes, measurement, gradient)
 
 
-def _localise(measurement: Measurement, gradient: Array, indices: Array) -> list[Probe]:
+def _random_probes(
+    measurement: Measurement, gradient: Array, supports: list[Indices], rng: np.random.Generator
+) -> list[Probe]:
+    """Random directions over these entries; one that meets a kink is followed by one over half of its entries."""
+    probes: list[Probe] = []
+    while supports:
+        found = measurement.probes(gradient, [measurement.random_direction(support, rng) for support in supports])
+        crossing = [s for s, probe in zip(supports, found, strict=True) if probe.at_kink or not probe.resolved]
+        supports = [rng.permutation(s)[: len(s) // 2] for s in crossing if len(s) > 3]
+        probes += found
+    return probes
+
+
+def _localise(measurement: Measurement, gradient: Array, indices: Indices) -> list[Probe]:
     """Every coordinate of a small part; of a large one those near the coordinate that halving leads to."""
     while len(indices) > LOCALISE_UP_TO:
         halves = np.array_split(indices, 2)
@@ -216,9 +238,9 @@ def _verdict(blank: ArgumentCheck, probes: list[Probe], measurement: Measurement
     kinks, unresolved = len(probes) - len(smooth), len(smooth) - len(judged)
     counted = replace(blank, probes=len(probes), kinks=kinks, unresolved=unresolved)
     wrong = [probe for probe in judged if probe.wrong]
-    if not wrong and 2 * len(judged) < len(probes):
-        why = [f"{kinks} at kinks"] * bool(kinks) + [f"{unresolved} beyond the resolution of differences"] * bool(unresolved)
-        problem = f"d{blank.name}: inconclusive, of {len(probes)} directions {' and '.join(why)}; check at another point"
+    if not wrong and not _enough(probes):
+        why = f"of {len(probes)} directions {kinks} cross kinks and {unresolved} are beyond what differences resolve"
+        problem = f"d{blank.name}: inconclusive, {why}; check at another point"
         return replace(counted, grade=Grade.INCONCLUSIVE, problem=problem)
 
     located = [probe for probe in wrong if probe.index is not None]
@@ -235,6 +257,17 @@ def _verdict(blank: ArgumentCheck, probes: list[Probe], measurement: Measurement
         index=worst.index,
     )
     return replace(found, problem=_problem(found, _diagnosis(judged, measurement, gradient))) if wrong else found
+
+
+def _enough(probes: list[Probe]) -> bool:
+    """Whether half of the coordinates, or half of the directions over all entries, could be judged."""
+    full = max(len(probe.direction.indices) for probe in probes)
+    coordinates = [probe for probe in probes if probe.index is not None]
+    directions = [probe for probe in probes if len(probe.direction.indices) == full]
+    return any(
+        2 * sum(probe.resolved and not probe.at_kink for probe in tried) >= len(tried) > 0
+        for tried in (coordinates, directions)
+    )
 
 
 def _problem(found: ArgumentCheck, diagnosis: str) -> str:

@@ -99,7 +99,9 @@ class Report(ABC):
     def to_json(self) -> dict[str, Any]:
         """The report in plain Python types; numbers that are not finite become None."""
         content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
-        return {"ok": self.ok, "failures": list(self.failures)} | {name: _plain(value) for name, value in content.items()}
+        return {"ok": self.ok, "failures": list(self.failures)} | {
+            name: _plain(value) for name, value in content.items()
+        }
 
     def __str__(self) -> str:
         verdict = "ok" if self.ok else "FAILED"
@@ -172,13 +174,10 @@ def _table(header: Sequence[str], rows: Sequence[Row]) -> str:
         )
         return f'<tr style="background: transparent{style}">{"".join(columns)}</tr>'
 
-    body = (
-        line("td", [*(escape(text) for text in row.cells[:-1]), _badge(row.cells[-1], row.grade)])
-        for row in rows
-    )
+    body = (line("td", [*(escape(text) for text in row.cells[:-1]), _badge(row.cells[-1], row.grade)]) for row in rows)
     head = line("th", [escape(text) for text in header])
     return (
-        '<table style="border-collapse: collapse; font-variant-numeric: tabular-nums; color: inherit; margin: 0">'
+        '<table style="font: inherit; font-variant-numeric: tabular-nums; color: inherit; border-collapse: collapse">'
         f"<thead>{head}</thead><tbody>{''.join(body)}</tbody></table>"
     )
 

@@ -11,6 +11,7 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,17 +20,18 @@ from numvae.arrays import Array
 from numvae.datasets.pen_strokes import STYLES, Stroke, Style
 from numvae.errors import InputError
 
-Integers = npt.NDArray[np.integer]
+Integers: TypeAlias = npt.NDArray[np.integer[Any]]
+Factors: TypeAlias = dict[str, npt.NDArray[Any]]
 
 SIDE = 28
 """Pixels along each side of a picture."""
 
-BLOCK = 1000
+BLOCK = 500
 """Digits drawn together, from one generator of their own: this is what makes a longer draw begin with a shorter one."""
 
 FACTORS: dict[str, str] = {
     "style": "index into pen_strokes.STYLES[label]: which way of writing the digit",
-    "mess": "multiplies every jitter and the warp: 0 is the template itself, 0.5 common, 2 the most untidy",
+    "mess": "multiplies every jitter and the warp: 0 is the template itself, 0.5 common, 1.6 the most untidy",
     "wobble": "standard deviation of a tremor one digit height long, in digit heights",
     "aspect": "stretches the width: 1 leaves it",
     "slant": "how far the top leans to the right, in widths per height (the tangent of the angle)",
@@ -39,8 +41,8 @@ FACTORS: dict[str, str] = {
     "pressure": "how much the line's width waxes and wanes, as a fraction of it",
     "fade": "how much wider the line is at its end than at its start, as a fraction of it",
     "softness": "width of the grey rim from ink to paper, in pixels",
-    "shift_x": "where the centre of mass lies, in pixels right of the picture's middle",
-    "shift_y": "where the centre of mass lies, in pixels below the picture's middle",
+    "shift_x": "where the centre of mass lies, in pixels right of pixel 14 (counted from 0)",
+    "shift_y": "where the centre of mass lies, in pixels below pixel 14 (counted from 0)",
 }
 """The factors that draw_digits reports, with their meaning and units."""
 
@@ -56,7 +58,7 @@ class DrawnDigits:
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
-    factors: dict[str, npt.NDArray[np.generic]]
+    factors: Factors
 
 
 def draw_digits(count: int, *, seed: int = 0, labels: Sequence[int] | Integers | None = None) -> DrawnDigits:
@@ -64,7 +66,7 @@ def draw_digits(count: int, *, seed: int = 0, labels: Sequence[int] | Integers |
 
     The first 1,000 of 10,000 are exactly draw_digits(1000) with the same seed (and the same labels, if given).
     Different seeds are independent streams: train on seed 0, test on seed 1.
-    Without `labels` each thousand holds every digit a hundred times, shuffled.
+    Without `labels` each five hundred holds every digit fifty times, shuffled.
 
     Raises InputError when count or seed is not an integer ≥ 0, or labels are not `count` integers from 0 to 9.
 
@@ -97,8 +99,7 @@ def _draw_block(seed: int, block: int, wanted: Integers | None) -> DrawnDigits:
     alphabet = _alphabet()
     factors = _draw_factors(rng, labels, alphabet)
     template = alphabet.first[labels] + factors["style"]
-    x, y = _move_pen(rng, alphabet, template, factors)
-    x, y = _slant_and_turn(x, y, factors)
+    x, y = _slant_and_turn(*_move_pen(rng, alphabet, template, factors), factors)
     length = np.hypot(np.diff(x), np.diff(y)) * alphabet.pen_down[template]
     factors["thickness"] = _thickness_with_room(x, y, length, factors)
     radius = _press(rng, factors)
@@ -109,10 +110,11 @@ def _draw_block(seed: int, block: int, wanted: Integers | None) -> DrawnDigits:
 
 # --- the styles, compiled once: where the pen goes is linear in the points it passes through ---
 
-SAMPLES = 64  # places of the pen along every digit: at most a pixel apart
-POINT_JITTER, POINT_JITTER_REACH, POINT_JITTER_ROUGH = 0.06, 0.3, 0.1  # digit heights, digit heights, share of variance
-END_JITTER, STROKE_JITTER = 0.06, 0.03  # digit heights
-WAVELENGTHS = (1.0, 0.45)  # digit heights
+PLACES = 80  # of the pen along every digit: mostly less than a pixel apart
+JITTER, END_JITTER, STROKE_JITTER = 0.06, 0.06, 0.03  # standard deviations at mess 1, in digit heights
+REACH = 0.3  # how far along the stroke neighbouring points move together, in digit heights
+ROUGHNESS = 0.1  # the share of the points' variance in which they do not
+WAVELENGTHS = (1.0, 0.45)  # of the tremor, in digit heights
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +149,7 @@ def _compile(style: Style) -> tuple[Array, Array, Array, Array]:
     strokes = [Stroke(s.points * [style.width, 1] - [style.width / 2, 0.5], s.corners) for s in style.parse()]
     lengths = [_distance_along(stroke.points) for stroke in strokes]
     ends = np.cumsum([0.0] + [length[-1] for length in lengths])
-    shares = np.diff(np.rint(SAMPLES * ends / ends[-1]).astype(int))  # each stroke gets places by its length
+    shares = np.diff(np.rint(PLACES * ends / ends[-1]).astype(int))  # each stroke gets places by its length
 
     basis = _block_diagonal([_spline_basis(s, n) for s, n in zip(strokes, shares, strict=True)])
     points = np.concatenate([stroke.points for stroke in strokes])
@@ -168,8 +170,8 @@ def _distance_along(points: Array) -> Array:
 def _spline_basis(stroke: Stroke, places: int) -> Array:
     """Catmull-Rom spline through a stroke's K points, as the matrix (places, K) that maps points to places.
 
-    The places are even in chord length.  At a corner, and at both ends, the spline stops and continues straight: the missing
-    neighbour is the mirror image of the one on the other side.
+    The places are even in chord length.  At a corner and at both ends the spline stops: there the missing neighbour
+    is the mirror image of the one on the other side.
     """
     count = len(stroke.points)
     chord = _distance_along(stroke.points)
@@ -192,11 +194,11 @@ def _jitter_covariance(lengths: list[Array]) -> Array:
     blocks = []
     for along in lengths:
         same, gap = np.eye(len(along)), along[:, None] - along
-        smooth = np.exp(-((gap / POINT_JITTER_REACH) ** 2))
+        smooth = np.exp(-((gap / REACH) ** 2))
         at_end = np.isin(along, [along[0], along[-1]])
         moved_whole = STROKE_JITTER**2 if len(lengths) > 1 else 0.0
-        rough_and_smooth = POINT_JITTER_ROUGH * same + (1 - POINT_JITTER_ROUGH) * smooth
-        blocks.append(POINT_JITTER**2 * rough_and_smooth + END_JITTER**2 * np.diag(at_end) + moved_whole)  # (drawn.2)
+        within = JITTER**2 * (ROUGHNESS * same + (1 - ROUGHNESS) * smooth)
+        blocks.append(within + END_JITTER**2 * np.diag(at_end) + moved_whole)  # (drawn.2)
     return _block_diagonal(blocks)
 
 
@@ -211,33 +213,36 @@ def _block_diagonal(blocks: Sequence[Array]) -> Array:
 
 # --- from noise to ink ---
 
-# by digit: some are written more carefully, lean more, or leave less room for a thick pen
+# By digit: how much of the mess it takes, how much further it leans, how thick the line is in pixels (median).
 CALM = np.array([0.8, 0.45, 1, 1, 1, 1, 1, 1, 1, 1], np.float32)
 LEAN = np.array([0.1, 0.1, 0, 0, 0, 0, 0.04, 0, 0, 0], np.float32)
-PRESSURE_LIMITS = 0.5, 1.6
-ROOM = 0.4  # the most of a digit's box that its line may cover
+THICK = np.array([2.8, 2.8, 2.6, 2.6, 2.6, 2.6, 2.6, 2.6, 2.6, 2.6], np.float32)
+PRESSURE_LIMITS = 0.5, 1.6  # of the line's width over its mean
+ROOM = 0.8  # the most of a digit's box that its line may cover
+CENTRE = SIDE // 2  # where MNIST puts the centre of mass: at pixel 14, not between 13 and 14
 WARP = 0.2  # standard deviation of each coefficient of the warp, at mess 1
 
 
-def _draw_factors(rng: np.random.Generator, labels: Integers, alphabet: _Alphabet) -> dict[str, npt.NDArray]:
+def _draw_factors(rng: np.random.Generator, labels: Integers, alphabet: _Alphabet) -> Factors:
     """The factors of every digit, independent of each other but for what the digit itself asks for."""
 
     def normal(mean: float | Array, std: float, low: float = -math.inf, high: float = math.inf) -> Array:
-        return np.clip(mean + np.float32(std) * rng.standard_normal(len(labels), np.float32), low, high)
+        return np.clip(mean + std * rng.standard_normal(len(labels), np.float32), low, high)
 
-    def lognormal(median: float | Array, spread: float | Array, high: float = math.inf) -> Array:
-        return np.minimum(median * np.exp(spread * rng.standard_normal(len(labels), np.float32)), high)
+    def lognormal(median: float | Array, spread: float, low: float = 0, high: float = math.inf) -> Array:
+        drawn: Array = median * np.exp(spread * rng.standard_normal(len(labels), np.float32))
+        return np.clip(drawn, low, high)
 
     chance = rng.random((len(labels), 1), np.float32)
     return {
         "style": np.sum(chance >= alphabet.cumulative[labels], axis=1),
-        "mess": CALM[labels] * lognormal(0.55, 0.4, high=2),
+        "mess": CALM[labels] * lognormal(0.55, 0.4, high=1.6),
         "wobble": lognormal(0.006, 0.5, high=0.02),
         "aspect": lognormal(1, 0.24),
         "slant": normal(0.13 + LEAN[labels], 0.24),
-        "rotation": normal(0, 0.1),
+        "rotation": normal(0, 0.12),
         "size": normal(19.5, 0.5, 17.5, 21),
-        "thickness": np.maximum(lognormal(2.54, 0.26, high=6), 1.6),
+        "thickness": lognormal(THICK[labels], 0.28, low=1.6, high=6),
         "pressure": lognormal(0.18, 0.4, high=0.45),
         "fade": normal(0, 0.3, -0.7, 0.7),
         "softness": normal(1.25, 0.15, 0.8, 2),
@@ -247,7 +252,7 @@ def _draw_factors(rng: np.random.Generator, labels: Integers, alphabet: _Alphabe
 
 
 def _move_pen(
-    rng: np.random.Generator, alphabet: _Alphabet, template: Integers, factors: dict[str, Array]
+    rng: np.random.Generator, alphabet: _Alphabet, template: Integers, factors: Factors
 ) -> tuple[Array, Array]:
     """Where the pen goes, x and y (B, S) in digit heights: jittered, trembling and warped  (drawn.3, drawn.4)."""
     mess, wobble = factors["mess"][:, None, None], factors["wobble"][:, None, None]
@@ -263,7 +268,7 @@ def _move_pen(
     return x + dx, y + dy
 
 
-def _slant_and_turn(x: Array, y: Array, factors: dict[str, Array]) -> tuple[Array, Array]:
+def _slant_and_turn(x: Array, y: Array, factors: Factors) -> tuple[Array, Array]:
     """Stretch, slant, then rotate the plane  (drawn.5)."""
     aspect, slant, rotation = (factors[name][:, None] for name in ("aspect", "slant", "rotation"))
     x = aspect * x - slant * y
@@ -271,50 +276,47 @@ def _slant_and_turn(x: Array, y: Array, factors: dict[str, Array]) -> tuple[Arra
     return cos * x - sin * y, sin * x + cos * y  # (drawn.5)
 
 
-def _press(rng: np.random.Generator, factors: dict[str, Array]) -> Array:
+def _press(rng: np.random.Generator, factors: Factors) -> Array:
     """Radius of the pen (B, S) in pixels: a slow wave of pressure, and a trend from start to end  (drawn.6)."""
     thickness, pressure, fade = (factors[name][:, None] for name in ("thickness", "pressure", "fade"))
     cycles, phase = rng.random((2, len(thickness), 1), np.float32)
-    t = np.linspace(0, 1, SAMPLES, dtype=np.float32)
+    t = np.linspace(0, 1, PLACES, dtype=np.float32)
     relative = 1 + fade * (t - 0.5) + pressure * np.sin(2 * math.pi * ((0.5 + 1.5 * cycles) * t + phase))
-    return thickness / 2 * np.clip(relative, *PRESSURE_LIMITS)  # (drawn.6)
+    radius: Array = thickness / 2 * np.clip(relative, *PRESSURE_LIMITS)  # (drawn.6)
+    return radius
 
 
-def _thickness_with_room(x: Array, y: Array, length: Array, factors: dict[str, Array]) -> Array:
+def _thickness_with_room(x: Array, y: Array, length: Array, factors: Factors) -> Array:
     """The drawn thickness (B,), smoothly limited so that loops stay open  (drawn.7)."""
     width, height = np.ptp(x, axis=1), np.ptp(y, axis=1)
     longer, shorter = np.maximum(width, height), np.minimum(width, height)
-    pixels = factors["size"] / longer
-    room = ROOM * pixels * longer * np.maximum(shorter, longer / 2) / length.sum(axis=1) * 2
-    thickness = factors["thickness"]
-    return thickness / (1 + (thickness / room) ** 4) ** np.float32(0.25)  # (drawn.7)
+    room: Array = ROOM * factors["size"] * np.maximum(shorter, longer / 2) / length.sum(axis=1)
+    thickness: Array = factors["thickness"]
+    return thickness / (1 + (thickness / room) ** 4) ** 0.25  # (drawn.7)
 
 
-def _normalise(
-    x: Array, y: Array, length: Array, radius: Array, factors: dict[str, Array]
-) -> tuple[Array, Array]:
-    """MNIST's normalisation: fit into the box, then put the ink's centre of mass in the middle  (drawn.8, drawn.9)."""
+def _normalise(x: Array, y: Array, length: Array, radius: Array, factors: Factors) -> tuple[Array, Array]:
+    """MNIST's normalisation: fit into the box, then move the ink's centre of mass  (drawn.8, drawn.9)."""
     extent = np.maximum(np.ptp(x, axis=1), np.ptp(y, axis=1))
     pixels = ((factors["size"] - factors["thickness"]) / extent)[:, None]  # (drawn.8)
     mass = radius * (np.pad(length, ((0, 0), (1, 0))) + np.pad(length, ((0, 0), (0, 1))))
     mass /= mass.sum(axis=1, keepdims=True)
-    middle = SIDE / 2
 
-    def centred(places: Array, shift: Array) -> Array:
-        places = pixels * places
-        return places - np.sum(mass * places, axis=1, keepdims=True) + middle + shift[:, None]  # (drawn.9)
-
-    return centred(x, factors["shift_x"]), centred(y, factors["shift_y"])
+    x, y = pixels * x, pixels * y
+    x = x - np.sum(mass * x, axis=1, keepdims=True) + CENTRE + factors["shift_x"][:, None]  # (drawn.9)
+    y = y - np.sum(mass * y, axis=1, keepdims=True) + CENTRE + factors["shift_y"][:, None]
+    return x, y
 
 
 def _ink(x: Array, y: Array, radius: Array, thickness: Array, softness: Array) -> npt.NDArray[np.uint8]:
     """Pictures (B, 784) of the pen's places x, y (B, S) in pixels  (drawn.10, drawn.11).
 
-    |pixel - pen|² - radius², multiplied out, is one matrix product of pens with pixels.
+    |pixel - pen|² - radius², multiplied out, is one matrix product of pens with pixels: eight pictures of them at a
+    time, which stay in the cache.
     """
     row, column = np.divmod(np.arange(SIDE * SIDE, dtype=np.float32), SIDE)
-    i, j = column - SIDE // 2, row - SIDE // 2  # counted from the middle: the squares then cancel to 1e-4 square pixels
-    x, y = x - SIDE // 2, y - SIDE // 2
+    i, j = column - CENTRE, row - CENTRE  # counted from the centre the squares are small, and their rounding too
+    x, y = x - CENTRE, y - CENTRE
     pens = np.stack([x * x + y * y - radius * radius, -2 * x, -2 * y, np.ones_like(x)], axis=2)
     pixels = np.stack([np.ones_like(i), i, j, i * i + j * j])
     nearest = np.concatenate([(pens[k : k + 8] @ pixels).min(axis=1) for k in range(0, len(x), 8)])  # (drawn.10)
@@ -343,14 +345,16 @@ def _checked_labels(labels: Sequence[int] | Integers, count: int) -> npt.NDArray
         raise InputError("labels must be a flat list of integers from 0 to 9, got a ragged one") from None
     if array.shape != (count,):
         raise InputError(f"labels must have one entry per digit, shape ({count},), got shape {array.shape}")
-    if count and not (np.issubdtype(array.dtype, np.integer) and array.min() >= 0 and array.max() <= 9):
-        raise InputError(f"labels must be integers from 0 to 9, got {array.dtype} from {array.min()} to {array.max()}")
+    if count and not np.issubdtype(array.dtype, np.integer):
+        raise InputError(f"labels must be integers from 0 to 9, got {array.dtype}")
+    if count and not 0 <= array.min() <= array.max() <= 9:
+        raise InputError(f"labels must be integers from 0 to 9, got {array.min()} to {array.max()}")
     return array.astype(np.int64)
 
 
-def _empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray:
+def _empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     try:
         return np.empty(shape, dtype)
-    except (MemoryError, ValueError):
+    except (MemoryError, ValueError, OverflowError):
         size = math.prod(shape) / 1e9
         raise InputError(f"count = {shape[0]} needs {size:.3g} GB of memory, more than there is: draw fewer") from None

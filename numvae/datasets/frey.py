@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numvae.datasets.dataset import Dataset
-from numvae.datasets.reading import reading
+from numvae.datasets.matlab import read_matlab
 from numvae.datasets.store import download, find
 from numvae.errors import InputError
 
@@ -16,8 +16,6 @@ FILE = "frey_rawface.mat"
 MIRRORS = ("https://cs.nyu.edu/~roweis/data/",)
 FRAMES, HEIGHT, WIDTH = 1965, 28, 20
 TEST_FRAMES = 165
-MAX_BYTES = 2**23
-"""The file takes 1.1 MB; nothing larger is opened."""
 
 
 def load_frey() -> Dataset:
@@ -39,23 +37,10 @@ def load_frey() -> Dataset:
 
 def read_frey(path: str | Path) -> npt.NDArray[np.uint8]:
     """The 1,965 faces in a MATLAB file as rows, uint8 of shape (1965, 560); the file stores them as columns of `ff`."""
-    path = Path(path)
-    with reading(path):
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path}: has {path.stat().st_size} bytes, the Frey faces have 1.1 million; fetch it anew")
-        from scipy.io import loadmat, whosmat
-
-        wanted = ("ff", (HEIGHT * WIDTH, FRAMES), "uint8")
-        seen = whosmat(str(path))
-        if wanted not in seen:
-            raise InputError(
-                f"{path}: the only MATLAB file that numvae reads is {FILE}, which holds {wanted}, saw {seen[:4]}; "
-                "save your own values by np.save"
-            )
-        columns = loadmat(str(path), variable_names=["ff"])["ff"]
-        if columns.shape != wanted[1] or columns.dtype != np.uint8 or columns.min() == columns.max():
-            raise InputError(f"{path}: the values of ff are not {FRAMES} faces in uint8; fetch it anew")
-    return np.ascontiguousarray(columns.T)
+    columns = read_matlab(path, "ff", (HEIGHT * WIDTH, FRAMES))
+    if columns.min() == columns.max():
+        raise InputError(f"{path}: every value of ff is {columns.min()}, which shows no face; fetch it anew")
+    return columns.T.copy()
 
 
 def split_frames(frames: npt.NDArray[np.uint8]) -> Dataset:

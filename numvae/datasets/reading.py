@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,9 @@ def reading(source: str | Path) -> Iterator[None]:
     Parsers of zip, gzip, MATLAB and image files raise a dozen different exceptions on hostile bytes, hence `Exception`.
     """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a parser's warning is either followed by its error, or harmless
+            yield
     except InputError:
         raise
     except MemoryError as error:

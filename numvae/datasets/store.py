@@ -67,7 +67,7 @@ def download(folder: str, name: str, mirrors: Sequence[str], check: Callable[[Pa
                     fetch(mirror + name, str(aside), None)
                     check(aside)
                 except (OSError, ValueError) as error:  # requests' errors are OSErrors, InputError is a ValueError
-                    failures.append(f"{mirror} ({_reason(error)})")
+                    failures.append(f"{mirror} ({_reason(error).removeprefix(f'{aside}: ')})")
                 else:
                     os.replace(aside, target)
                     return target

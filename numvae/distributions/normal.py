@@ -114,7 +114,8 @@ class Normal:
     def entropy(self, params: Array) -> Array:
         """H = Σ log_std + ½ log 2πe   (normal.7).  Nats."""
         log_std = np.split(params, 2, axis=-1)[1]
-        return np.sum(log_std, axis=-1) + 0.5 * (LOG_2PI + 1) * log_std.shape[-1]  # (normal.7)
+        entropy: Array = np.sum(log_std, axis=-1) + 0.5 * (LOG_2PI + 1) * log_std.shape[-1]  # (normal.7)
+        return entropy
 
     def cdf(self, params: Array, value: Array) -> Array:
         """P(z ≤ value) per coordinate, Φ((value - mean) / std)   (normal.8)."""

@@ -1,0 +1,73 @@
+"""The VAE as a description: shapes, layout, and where it starts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from numvae import Bernoulli, FixedStdNormal, Normal, initial_theta, mlp_vae
+from numvae.models import start_at_data
+from numvae.networks import LeastLogStd, SharedLogStd, SigmoidMean
+
+LIKELIHOODS = [
+    (Bernoulli(), ()),
+    (Normal(), ()),
+    (Normal(), (SharedLogStd(),)),
+    (Normal(), (LeastLogStd(-5.5), SigmoidMean(6))),
+    (FixedStdNormal(0.1), ()),
+]
+every_likelihood = pytest.mark.parametrize(("likelihood", "head"), LIKELIHOODS, ids=repr)
+
+
+def test_the_papers_network_has_as_many_weights_as_its_layers_say() -> None:
+    """784-500-20-500-784 for bits: 785·500 + 501·40 + 21·500 + 501·784."""
+    assert mlp_vae(784, latents=20, hidden=(500,)).layout.size == 785 * 500 + 501 * 40 + 21 * 500 + 501 * 784
+
+
+@every_likelihood
+def test_shapes_run_from_data_to_latents_and_back(likelihood: object, head: tuple[object, ...]) -> None:
+    """(objectives.1)."""
+    model = mlp_vae(6, latents=2, hidden=(5, 4), likelihood=likelihood, likelihood_head=head)  # type: ignore[arg-type]
+    theta = initial_theta(model.layout, rng=np.random.default_rng(0))
+    x, z = np.zeros((3, 6)), np.zeros((7, 3, 2))
+    assert model.encode(theta, x).shape == (3, 4)
+    assert model.decode_mean(theta, z).shape == (7, 3, 6)
+    assert model.log_likelihood(theta, z, x)[0].shape == (7, 3)
+
+
+@every_likelihood
+def test_an_untrained_model_started_at_the_data_puts_it_out(likelihood: object, head: tuple[object, ...]) -> None:
+    model = mlp_vae(6, latents=2, hidden=(5,), likelihood=likelihood, likelihood_head=head)  # type: ignore[arg-type]
+    theta = np.zeros(model.layout.size)
+    mean, std = np.linspace(0.1, 0.9, 6), np.full(6, 0.3)
+    start_at_data(model, theta, mean, std)
+    params = model.decode(theta, np.zeros((1, 2)))
+    np.testing.assert_allclose(model.likelihood.mean(params)[0], mean, rtol=1e-12)
+    if isinstance(likelihood, Normal):
+        np.testing.assert_allclose(likelihood.std(params)[0], std, rtol=1e-12)
+
+
+def test_a_pixel_that_never_changes_still_starts_at_a_finite_logit() -> None:
+    model = mlp_vae(2, latents=1, hidden=(3,))
+    theta = np.zeros(model.layout.size)
+    start_at_data(model, theta, np.array([0.0, 1.0]), np.zeros(2))
+    np.testing.assert_allclose(model.decode_mean(theta, np.zeros((1, 1)))[0], [0.001, 0.999], rtol=1e-9)
+
+
+def test_prior_params_are_the_precision_asked_for() -> None:
+    """(objectives.1)."""
+    model = mlp_vae(3, latents=2, hidden=(2,), prior_precision=4.0)
+    prior = model.prior_params(np.empty((5, 4)))
+    assert prior.shape == (1, 4)
+    np.testing.assert_allclose(Normal().std(prior), 0.5)
+    np.testing.assert_allclose(Normal().mean(prior), 0)
+
+
+def test_log_likelihood_does_not_depend_on_the_encoder() -> None:
+    model, rng = mlp_vae(6, latents=2, hidden=(5,)), np.random.default_rng(0)
+    theta = initial_theta(model.layout, rng=rng)
+    _, pullback = model.log_likelihood(theta, rng.standard_normal((4, 3, 2)), np.ones((3, 6)))
+    dtheta, _, dx = pullback(np.ones((4, 3)))
+    np.testing.assert_array_equal(model.layout.views(dtheta)["encoder"], 0)
+    assert np.all(model.layout.views(dtheta)["decoder"][-6:] != 0)
+    assert dx is None

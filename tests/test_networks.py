@@ -1,0 +1,110 @@
+"""Networks: chains of layers over one flat vector."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numvae import Activation, Chain, Dense, layers, mlp
+from numvae.networks import LeastLogStd, SharedLogStd, SigmoidMean
+
+NETWORKS = [
+    Dense(3, 2),
+    mlp([3, 4, 2]),
+    mlp([3, 4, 5, 2], layers.softplus),
+    Chain((Dense(3, 2), SharedLogStd())),
+    Chain((Dense(3, 4), LeastLogStd(-1.0))),
+    Chain((Dense(3, 4), SigmoidMean(2))),
+]
+every_network = pytest.mark.parametrize("network", NETWORKS, ids=repr)
+
+
+def weights_for(network: Any) -> Any:
+    return np.random.default_rng(0).standard_normal(network.layout.size)
+
+
+def test_a_chain_is_its_parts_one_after_the_other() -> None:
+    """(networks.1)."""
+    network = mlp([3, 4, 2])
+    theta, x = weights_for(network), np.random.default_rng(1).standard_normal((5, 3))
+    W1, b1, W2, b2 = (leaf for _, leaf in network.layout.leaves(theta))
+    np.testing.assert_allclose(network(theta, x)[0], np.tanh(x @ W1 + b1) @ W2 + b2, rtol=1e-13)
+
+
+@every_network
+def test_gradient_is_written_into_given_memory(network: Any) -> None:
+    theta, x = weights_for(network), np.random.default_rng(1).standard_normal((5, 3))
+    y, pullback = network(theta, x)
+    memory = np.full_like(theta, np.nan)
+    dtheta, dx = pullback(y, out=memory)
+    assert dtheta is memory
+    fresh_dtheta, fresh_dx = pullback(y)
+    np.testing.assert_array_equal(dtheta, fresh_dtheta)
+    np.testing.assert_array_equal(dx, fresh_dx)
+
+
+@every_network
+def test_of_data_gives_the_same_without_dx(network: Any) -> None:
+    theta, x = weights_for(network), np.random.default_rng(1).standard_normal((5, 3))
+    y, pullback = network(theta, x)
+    y_of_data, pullback_of_data = network.of_data(theta, x)
+    np.testing.assert_array_equal(y_of_data, y)
+    dtheta, dx = pullback_of_data(y)
+    np.testing.assert_array_equal(dtheta, pullback(y)[0])
+    assert dx is None
+
+
+def test_one_network_serves_twice_in_one_step() -> None:
+    """Nothing is cached on the network: the first call's pullback is not disturbed by the second call."""
+    network = mlp([3, 4, 2])
+    theta = weights_for(network)
+    x, other = np.random.default_rng(1).standard_normal((2, 5, 3))
+    y, pullback = network(theta, x)
+    expected, _ = pullback(y)
+    network(theta, other)[1](y)
+    np.testing.assert_array_equal(pullback(y)[0], expected)
+
+
+def test_shared_log_std_gathers_the_gradient_of_all_features() -> None:
+    """(networks.2), (networks.3)."""
+    y, pullback = SharedLogStd()(np.array([0.5]), np.array([[1.0, 2.0]]))
+    np.testing.assert_array_equal(y, [[1, 2, 0.5, 0.5]])
+    dlog_std, dx = pullback(np.array([[1.0, 10.0, 100.0, 1000.0]]))
+    np.testing.assert_array_equal(dlog_std, [1100])
+    np.testing.assert_array_equal(dx, [[1, 10]])
+
+
+def test_least_log_std_bounds_below_and_leaves_large_ones_alone() -> None:
+    """(networks.4), (networks.5)."""
+    y, pullback = LeastLogStd(-2.0)(np.empty(0), np.array([[7.0, 7.0, -2.0, 60.0]]))
+    np.testing.assert_allclose(y, [[7, 7, -2 + np.log(2), 60]])
+    _, dx = pullback(np.ones((1, 4)))
+    np.testing.assert_allclose(dx, [[1, 1, 0.5, 1]])
+    raw = np.array([[0.0, -1e6]])
+    assert LeastLogStd(-2.0)(np.empty(0), raw)[0][0, 1] == -2
+
+
+def test_sigmoid_mean_leaves_what_follows_the_means_alone() -> None:
+    """(networks.6), (networks.7)."""
+    y, pullback = SigmoidMean(1)(np.empty(0), np.array([[0.0, 7.0]]))
+    np.testing.assert_allclose(y, [[0.5, 7]])
+    np.testing.assert_allclose(pullback(np.ones((1, 2)))[1], [[0.25, 1]])
+
+
+@pytest.mark.parametrize("head", [SharedLogStd(), LeastLogStd(-1.0), SigmoidMean(2)], ids=repr)
+def test_a_heads_inverse_finds_the_input(head: Any) -> None:
+    x = np.array([[0.3, -1.2]]) if isinstance(head, SharedLogStd) else np.array([[0.3, -1.2, 0.5, 2.0]])
+    np.testing.assert_allclose(head.inverse(head(np.array([0.7]), x)[0]), x, rtol=1e-12)
+
+
+@every_network
+def test_networks_compare_by_value_and_hash(network: Any) -> None:
+    assert network in set(NETWORKS)
+
+
+def test_repr_reads_like_the_code_that_made_it() -> None:
+    assert repr(Chain((Dense(3, 2), Activation(layers.relu)))) == (
+        "Chain((Dense(inputs=3, outputs=2), Activation(relu)))"
+    )
