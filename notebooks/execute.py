@@ -29,6 +29,7 @@ def execute(script: Path) -> NotebookNode:
         timeout=300,
         kernel_name="python3",
         record_timing=False,
+        extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(script.parent)}},
     ).execute()
     notebook.metadata = nbformat.from_dict(METADATA)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numvae.atomic import write_atomically
+from numvae.datasets.reading import reading
 from numvae.devices import Device, to_device, to_host
 from numvae.errors import InputError
 from numvae.models import VAE
@@ -99,15 +100,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.exists():
         raise InputError(f"{path} does not exist; is {path.parent} the folder of a run?")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+    with reading(path):
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as zipped:
+            arrays = {name: zipped[name] for name in zipped.files}
         about = json.loads(arrays.pop("about").tobytes())
         if "theta" not in arrays or not about.keys() >= ABOUT:
-            raise ValueError("parts are missing")
-    except Exception as error:  # damaged zip files and arrays raise a dozen different ones
-        reason = f"{error}" or type(error).__name__
-        raise InputError(f"{path} is not a readable checkpoint ({reason}); restore the file, or train again") from None
+            raise InputError(f"{path} is no checkpoint, parts of one are missing; restore the file, or train again")
     return Checkpoint(path, arrays, about)
 
 

@@ -261,7 +261,7 @@ def _unique_keys(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _describe(problem: Any) -> str:
     where = ".".join(str(step) for step in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(where, Config.model_fields, n=1)
+        near = difflib.get_close_matches(where.lower(), Config.model_fields, n=1)
         return f"{where}: unknown setting" + (f", did you mean {near[0]}?" if near else "")
     if problem["type"] == "value_error":
         message = str(problem["ctx"]["error"])
@@ -270,7 +270,7 @@ def _describe(problem: Any) -> str:
     suggestion = ""
     if problem["type"] == "literal_error" and isinstance(problem["input"], str):
         choices = str(problem["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-        near = difflib.get_close_matches(problem["input"], choices, n=1)
+        near = difflib.get_close_matches(problem["input"].lower(), choices, n=1)
         suggestion = f", did you mean {near[0]}?" if near else ""
     return f"{where}: {message}, got {_short(problem['input'])}{suggestion}"
 

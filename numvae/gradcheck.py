@@ -14,6 +14,7 @@ import numpy.typing as npt
 from numvae import layers
 from numvae.arrays import Array, Pullback
 from numvae.checks import ExpectationReport, PullbackReport, check_pullback, check_same_expectation
+from numvae.errors import CheckError
 from numvae.estimators import Estimator, pathwise, sample_mean, score_function
 from numvae.models import VAE
 from numvae.networks import Activation, Chain
@@ -106,6 +107,9 @@ def compare_estimators(
 
     The gradients are those with respect to the parameters of q(z|x) of each row of x (B, D): all that an encoder ever
     sees.
+
+    Raises:
+        CheckError: one of them is not finite.
     """
     estimates = {
         estimator: np.concatenate(
@@ -113,6 +117,9 @@ def compare_estimators(
         )
         for estimator in (score_function, pathwise)
     }
+    for estimator, values in estimates.items():
+        if not np.isfinite(values).all():
+            raise CheckError(f"{estimator.__name__}: the gradient in the parameters of q(z|x) is not finite")
     return check_same_expectation(estimates[score_function], estimates[pathwise], names=("score_function", "pathwise"))
 
 

@@ -102,7 +102,7 @@ def start(
 
 
 def blocks(rows: int, samples: int) -> Iterator[slice]:
-    """Cut a batch into equal parts of at most ``BLOCK_ROWS`` rows times samples."""
+    """Cut a batch into equal parts of about ``BLOCK_ROWS`` rows times samples, and of one row at least."""
     count = math.ceil(rows * samples / BLOCK_ROWS)
     size = math.ceil(rows / count)
     return (slice(begin, min(begin + size, rows)) for begin in range(0, rows, size))

@@ -99,6 +99,12 @@ def test_a_heads_inverse_finds_the_input(head: Any) -> None:
     np.testing.assert_allclose(head.inverse(head(np.array([0.7]), x)[0]), x, rtol=1e-12)
 
 
+def test_the_inverse_of_an_unreachable_log_std_lies_just_above_the_least() -> None:
+    head, unreachable = LeastLogStd(-2.0), np.array([[0.3, -9.0]])
+    y, _ = head(np.empty(0), head.inverse(unreachable))
+    np.testing.assert_allclose(y, [[0.3, -1.99]])
+
+
 @every_network
 def test_networks_compare_by_value_and_hash(network: Any) -> None:
     assert network in set(NETWORKS)

@@ -172,7 +172,7 @@ def _size(array: Any) -> float:
 def _not_finite(array: Array) -> str:
     where = np.argwhere(~np.isfinite(array))
     first = tuple(int(i) for i in where[0])
-    kind = "NaN" if np.isnan(array[first]) else "infinite (not NaN)"
+    kind = "NaN" if np.isnan(array[first]) else "infinite"
     return f"{kind} at {list(first)}" + (f" and {len(where) - 1} more places" if len(where) > 1 else "")
 
 

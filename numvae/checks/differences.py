@@ -43,6 +43,11 @@ class Curve:
             self._seen[t] = self._evaluate(t)
         return self._seen[t]
 
+    @property
+    def has_plateau(self) -> bool:
+        """Whether it stays put within a narrow step and moves further out: rounded on the way, it has no slope here."""
+        return self(NARROW) == 0 == self(-NARROW) and any(g != 0 for g in self._seen.values())
+
     def _evaluate(self, t: float) -> float:
         try:
             values = self._move(t)
@@ -79,17 +84,23 @@ def slopes(curves: Sequence[Curve], precision: Array) -> list[Slope]:
     step is measured again with others: smaller ones for a function that bends fast or has a kink near by, a larger
     one for a function that drowns in rounding.  The best measurement is kept.
     """
-    nothing = Slope(math.nan, math.inf, math.nan, 0.0)
-    found = [nothing] * len(curves)
+    found: list[list[Slope]] = [[] for _ in curves]
     with np.errstate(all="ignore"):
         for step in FIRST_STEPS:
-            missed = [k for k, slope in enumerate(found) if not slope.error_bar <= precision[k]]
-            if not missed:
-                break
-            for k, slope in zip(missed, _measure([curves[k] for k in missed], step, precision[missed]), strict=True):
-                found[k] = min(found[k], slope, key=lambda s: s.error_bar)
-        jumps = [_jump(curve) for curve in curves]
-    return [Slope(s.value, s.error_bar, s.step, jump) for s, jump in zip(found, jumps, strict=True)]
+            missed = [k for k, tried in enumerate(found) if not any(s.error_bar <= precision[k] for s in tried)]
+            if missed:
+                measured = _measure([curves[k] for k in missed], step, precision[missed])
+                for k, slope in zip(missed, measured, strict=True):
+                    found[k].append(slope)
+        return [_best(tried, _jump(curve)) for tried, curve in zip(found, curves, strict=True)]
+
+
+def _best(tried: list[Slope], jump: float) -> Slope:
+    """The measurement with the smallest error bar, widened to reach any other that contradicts it."""
+    best = min(tried, key=lambda slope: slope.error_bar)
+    gaps = [(abs(best.value - other.value), best.error_bar + other.error_bar) for other in tried]
+    widest = max((gap for gap, bars in gaps if gap > 10 * bars), default=0.0)
+    return Slope(best.value, max(best.error_bar, widest), best.step, jump)
 
 
 def _measure(curves: Sequence[Curve], first_step: float, precision: Array) -> list[Slope]:
@@ -125,7 +136,8 @@ def _error_bars(curves: Sequence[Curve], disagreement: Array, values: Array, ste
     bars = disagreement + 8 * rounding / steps  # (checks.3)
     plain = np.array([(curve(NARROW) - curve(-NARROW)) / (2 * NARROW) for curve in curves])
     blur = np.array([curve.rounding + EPSILON * curve.unit for curve in curves]) / NARROW
-    believed = np.abs(values - plain) <= 0.05 * np.abs(values) + 8 * blur
+    plateau = np.array([curve.has_plateau for curve in curves])
+    believed = np.where(plateau, values != 0, np.abs(values - plain) <= 0.05 * np.abs(values) + 8 * blur)
     return [float(bar) if np.isfinite(bar) and agrees else math.inf for bar, agrees in zip(bars, believed, strict=True)]
 
 

@@ -67,6 +67,8 @@ def check_pullback(
     unknown = sorted(set(parts) - set(subject.names))
     if unknown:
         raise InputError(f"parts names {unknown[0]!r}, which is none of the arguments {', '.join(subject.names)}")
+    if directions < 1 > coordinates:
+        raise InputError("directions and coordinates are both 0: there is nothing to check along")
     conduct = behaviour(subject, rng)
     rows = []
     for position, (argument, gradient) in enumerate(zip(subject.names, conduct.gradients, strict=False)):
@@ -201,7 +203,8 @@ def _check_part(
     problem = gradient_problem(name, measurement.point, gradient)
     if problem:
         return replace(blank, grade=Grade.WRONG, problem=problem)
-    probes = measurement.probes(gradient, measurement.coordinates(np.sort(rng.permutation(indices)[:coordinates])))
+    chosen = np.sort(rng.permutation(indices)[: coordinates if len(indices) > 1 else 1])
+    probes = measurement.probes(gradient, measurement.coordinates(chosen))
     if len(indices) > 1:
         probes += _random_probes(measurement, gradient, [indices] * directions, rng)
     if any(probe.wrong for probe in probes):

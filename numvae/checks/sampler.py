@@ -68,7 +68,8 @@ def check_sampler(
 
     ``params``: (..., P).  ``shape``: that of one value, (..., Z); by default that of ``family.mean(params)``.  All
     tests together fail a right sampler with probability ``significance`` at most (Holm); wrong by some 8 / √S
-    standard deviations, one fails for sure.  A discrete family gets no distribution test.
+    standard deviations, one fails for sure.  There is no distribution test for a discrete family, nor
+    for features that depend on each other and have no ``cdf``.
 
     Raises ``InputError`` if the shape is unknown or ``samples`` is below 1,000.
     """
@@ -82,26 +83,28 @@ def check_sampler(
     name = type(family).__name__
     problem = _draw_problem(family, params, noise, z, samples, shape)
     if problem:
-        return SamplerReport(name, samples, (), (problem,), continuous=True, std_exponent=math.nan)
-    continuous = len(np.unique(z[: min(samples, 1000)])) > 100
+        return SamplerReport(name, samples, (), (problem,), without_distribution="", std_exponent=math.nan)
+    reason = _no_distribution_test(family, params, z)
     score, dvalue = _per_sample_scores(family, params, z)
-    kinds = [_distribution(family, params, z)] * continuous + [_zero_mean(SCORE, score), *_moments(family, params, z)]
+    kinds = [] if reason else [_distribution(family, params, z)]
+    kinds += [_zero_mean(SCORE, score), *_moments(family, params, z)]
     kinds += [_successive(z), _rows(z, rng)] + ([_features(z, dvalue, rng)] if dvalue is not None else [])
-    return SamplerReport(name, samples, grouped(kinds, significance), (), continuous, _std_exponent(family, params, z))
+    return SamplerReport(name, samples, grouped(kinds, significance), (), reason, _std_exponent(family, params, z))
 
 
 @dataclass(frozen=True, repr=False)
 class SamplerReport(Report):
     """What ``check_sampler`` found.
 
-    ``std_exponent``: k where the samples' standard deviation is std^k everywhere, else NaN.
+    ``without_distribution``: why there is no distribution test; empty where there is one.  ``std_exponent``: k where the
+    samples' standard deviation is std^k everywhere, else NaN.
     """
 
     family: str
     samples: int
     groups: tuple[TestGroup, ...]
     problems: tuple[str, ...]
-    continuous: bool
+    without_distribution: str
     std_exponent: float
 
     @property
@@ -138,8 +141,8 @@ class SamplerReport(Report):
     @property
     def notes(self) -> tuple[str, ...]:
         """How much was drawn."""
-        discrete = () if self.continuous else ("few distinct values: a discrete family, so no distribution test",)
-        return (f"{self.samples} samples",) * bool(self.groups) + discrete
+        missing = (f"no distribution test: {self.without_distribution}",) if self.without_distribution else ()
+        return (f"{self.samples} samples",) * bool(self.groups) + missing
 
     @property
     def _std_meaning(self) -> str:
@@ -170,6 +173,22 @@ def _draw_problem(family: Sampled, params: Array, noise: Array, z: Array, sample
         return f"{impossible} samples lie where log_prob is not finite"
     if not np.array_equal(family.sample(params, noise)[0], z):
         return "two samples from the same noise differ: noise is an argument, never drawn inside"
+    return ""
+
+
+def _no_distribution_test(family: Any, params: Array, z: Array) -> str:
+    """Why the distribution of single coordinates cannot be tested; empty if it can."""
+    if len(np.unique(z[:1000])) <= 100:
+        return "few distinct values, a discrete family"
+    if hasattr(family, "cdf"):
+        return ""
+    one, other = z[:2]
+    for feature in range(z.shape[-1]):  # log p is a sum over features where two points may exchange one
+        swapped = np.array([one, other])
+        swapped[..., feature] = swapped[::-1, ..., feature]
+        log_prob, exchanged = family.log_prob(params, z[:2])[0], family.log_prob(params, swapped)[0]
+        if not np.allclose(log_prob.sum(axis=0), exchanged.sum(axis=0), rtol=1e-9, atol=1e-9):
+            return "the features depend on each other, and the family has no cdf"
     return ""
 
 
@@ -249,7 +268,7 @@ def _moments(family: Any, params: Array, z: Array) -> list[Tests]:
     if hasattr(family, "std"):
         stated = np.broadcast_to(family.std(params), z.shape[1:]).ravel()
         squares = (rows - rows.mean(axis=0)) ** 2 * len(rows) / (len(rows) - 1)
-        found = _zero_mean(STD, squares - stated**2)
+        found = _zero_mean(STD, squares - stated**2)  # (checks.16)
         tests.append(Tests(STD, rows.std(axis=0, ddof=1), stated, found.statistics, found.p_values, where))
     return tests
 
@@ -263,7 +282,7 @@ def _standardized(z: Array) -> Array:
 def _successive(z: Array) -> Tests:
     """Correlation of each sample with the next   (checks.17)."""
     rows = _standardized(z)
-    return _zero_mean(SAMPLES, rows[1:] * rows[:-1], _indices(z.shape[1:]))
+    return _zero_mean(SAMPLES, rows[1:] * rows[:-1], _indices(z.shape[1:]))  # (checks.17)
 
 
 def _rows(z: Array, rng: np.random.Generator) -> Tests:

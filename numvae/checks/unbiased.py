@@ -50,7 +50,8 @@ def check_unbiased(
     samples = _collect(estimates, repeats, rng, "estimates")
     exact = np.asarray(truth, dtype=np.float64)
     if samples.shape[1:] != exact.shape:
-        raise InputError(f"estimates must have shape (R, *{exact.shape}) to fit the truth, got {samples.shape}")
+        expected = ", ".join(["R", *map(str, exact.shape)])
+        raise InputError(f"estimates must have shape ({expected}) to fit the truth, got {samples.shape}")
     if not np.isfinite(exact).all():
         raise InputError("truth must be finite, got NaN or infinity")
     rows, target = samples.reshape(len(samples), -1), exact.ravel()

@@ -1,0 +1,323 @@
+"""The parameter file: everything in it is checked at once, and every name in it becomes an object."""
+
+from __future__ import annotations
+
+import json
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from numvae import FixedStdNormal, Normal, config, networks
+from numvae.config import Config, describe_settings, prepare_data, read_config
+from numvae.datasets import BINARIZATIONS, DATASETS, from_arrays
+from numvae.devices import Device
+from numvae.errors import InputError
+from numvae.optimizers import OPTIMIZERS, AdamW
+from numvae.schedules import SCHEDULES, Cosine, Milestones, WarmUp
+from tests.small_runs import DIGITS
+
+OPTIONS = {
+    "constant": {},
+    "inverse_time": {"rate": 0.1},
+    "exponential": {"decay": 0.5, "steps": 10},
+    "cosine": {"steps": 10},
+    "milestones": {"at": [1, 2]},
+}
+
+
+def choices(name):
+    return set(get_args(Config.model_fields[name].annotation))
+
+
+def refusal(settings, tmp_path=None):
+    """The line that says what is wrong with settings, given as flags or, with a folder, as a file."""
+    path = None
+    if tmp_path is not None:
+        path = tmp_path / "config.json"
+        path.write_text(settings if isinstance(settings, str) else json.dumps(settings))
+    with pytest.raises(InputError) as caught:
+        read_config(path, None if path else settings)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+# ---- good settings
+
+
+def test_the_defaults_are_the_paper_on_drawn_digits():
+    defaults = read_config()
+    assert (defaults.data, defaults.latent, defaults.hidden, defaults.batch) == ("drawn", 20, [500], 100)
+    assert defaults.build_model(784).layout.size == 815_824
+
+
+def test_a_saved_config_reads_back_as_itself(tmp_path):
+    written = Config(hidden=[3, 4], optimizer="sgd", lr=0.5, schedule="milestones", schedule_options={"at": [5]})
+    (tmp_path / "c.json").write_text(json.dumps(written.model_dump()))
+    assert read_config(tmp_path / "c.json") == written
+
+
+def test_flags_override_the_file_and_the_file_the_defaults(tmp_path):
+    (tmp_path / "c.json").write_text('{"latent": 3, "epochs": 4}')
+    found = read_config(tmp_path / "c.json", {"epochs": "5"})
+    assert (found.latent, found.epochs, found.batch) == (3, 5, 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("activation", config.ACTIVATIONS),
+        ("objective", config.OBJECTIVES),
+        ("estimator", config.ESTIMATORS),
+        ("weights", config.INITIALIZERS),
+        ("optimizer", OPTIMIZERS),
+    ],
+)
+def test_the_choices_are_the_names_in_the_tables(name, table):
+    assert choices(name) == set(table)
+
+
+def test_the_choices_of_data_treatment_are_the_names_in_the_tables():
+    assert choices("binarize") == {"auto", *BINARIZATIONS}
+    assert choices("schedule") == set(SCHEDULES) - {"warm_up"}  # that is the setting warm_up
+    assert choices("device") == set(get_args(Device))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_takes_its_step_size_from_lr(name):
+    assert Config(optimizer=name, lr=0.125).build_optimizer().step_size == 0.125
+    assert Config(optimizer=name).build_optimizer() == OPTIMIZERS[name]()
+
+
+def test_further_hyper_parameters_are_options():
+    found = Config(optimizer="adamw", lr=0.1, optimizer_options={"beta1": 0.5, "weight_decay": 0.2})
+    assert found.build_optimizer() == AdamW(step_size=0.1, beta1=0.5, weight_decay=0.2)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_schedule_is_built_with_its_options(name):
+    built = Config(schedule=name, schedule_options=OPTIONS[name]).build_schedule()
+    assert isinstance(built, SCHEDULES[name])
+
+
+def test_warm_up_stands_before_the_schedule():
+    assert Config(warm_up=5, schedule="cosine", schedule_options={"steps": 9, "floor": 0.1}).build_schedule() == WarmUp(
+        5, Cosine(9, 0.1)
+    )
+    assert Config(schedule="milestones", schedule_options={"at": [2, 3]}).build_schedule() == Milestones((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "family", "heads"),
+    [
+        ("normal", Normal(), ("SigmoidMean", "LeastLogStd")),
+        ("normal_shared_std", Normal(), ("SigmoidMean", "SharedLogStd")),
+        ("normal_fixed_std", FixedStdNormal(0.25), ("SigmoidMean",)),
+    ],
+)
+def test_a_normal_likelihood_has_its_head_behind_the_decoder(likelihood, family, heads):
+    model = Config(likelihood=likelihood, binarize="none", fixed_std=0.25, hidden=[3]).build_model(6)
+    assert model.likelihood == family
+    after_last_layer = [type(part).__name__ for part in model.decoder.parts[3:]]
+    assert tuple(after_last_layer) == heads
+
+
+def test_an_identity_mean_leaves_the_sigmoid_out():
+    model = Config(likelihood="normal", binarize="none", mean="identity", hidden=[3]).build_model(6)
+    assert not any(isinstance(part, networks.SigmoidMean) for part in model.decoder.parts)
+
+
+@pytest.mark.parametrize("hidden", [[], [3], [5, 4, 3]])
+def test_hidden_layers_stand_in_the_encoder_and_mirrored_in_the_decoder(hidden):
+    model = Config(hidden=hidden, latent=2).build_model(6)
+    widths = [part.outputs for part in model.decoder.parts if isinstance(part, networks.Dense)]
+    assert [part.outputs for part in model.encoder.parts if isinstance(part, networks.Dense)] == [*hidden, 4]
+    assert widths == [*reversed(hidden), 6]
+
+
+def test_every_setting_is_described_with_its_default():
+    described = {name: default for name, default, _ in describe_settings()}
+    assert described.keys() == Config.model_fields.keys()
+    assert described["data"] == '"drawn"'
+    assert described["lr"] == "null"
+
+
+# ---- bad settings
+
+
+def test_all_that_is_wrong_is_said_at_once_with_the_path_of_each(tmp_path):
+    line = refusal(
+        {
+            "latents": 3,
+            "epochs": 0,
+            "hidden": [500, -1, "x"],
+            "optimizer": "adm",
+            "lr": -1,
+            "binarize": "fresh",
+            "likelihood": "normal",
+            "schedule": "cosine",
+            "seed": 1.5,
+        },
+        tmp_path,
+    )
+    said = line.removeprefix(f"{tmp_path / 'config.json'}: ").split("; ")
+    for words in (
+        "latents: unknown setting, did you mean latent?",
+        "epochs: input should be greater than or equal to 1, got 0",
+        "hidden.1: input should be greater than or equal to 1, got -1",
+        "hidden.2: input should be a valid integer, unable to parse string as an integer, got 'x'",
+        "lr: input should be greater than 0, got -1",
+        "schedule_options: cosine needs steps",
+    ):
+        assert words in said
+    assert "optimizer: input should be 'sgd', " in line
+    assert "got 'adm', did you mean adam?" in line
+    assert "likelihood: 'normal' is a density of grey values" in line
+    assert "seed: input should be a valid integer" in line
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"batchsize": 3}, "batchsize: unknown setting, did you mean batch?"),
+        ({"xyzzy": 3}, "xyzzy: unknown setting"),
+        ({"hidden": 500}, "hidden: input should be a valid list, got 500"),
+        ({"data": 5}, "data: input should be a valid string, got 5"),
+        ({"latent": None}, "latent: input should be a valid integer, got None"),
+        ({"latent": 10**10}, "latent: input should be less than or equal to 1000000000"),
+        ({"activation": "Relu"}, "did you mean relu?"),
+        ({"estimator": "score"}, "estimator: input should be 'pathwise' or 'score_function', got 'score'"),
+        ({"lr": float("nan")}, "lr: input should be"),
+        ({"clip_norm": float("inf")}, "clip_norm: input should be a finite number"),
+        ({"optimizer_options": {"beta3": 1}}, "optimizer_options: adam has no beta3, it has beta1, beta2, epsilon"),
+        ({"optimizer_options": {"beta1": 2}}, "optimizer_options: Adam: beta1 must be a number in [0, 1), got 2.0"),
+        ({"optimizer_options": {"step_size": 1}}, "the step size is the setting lr"),
+        ({"optimizer_options": {"beta1": "x"}}, "optimizer_options.beta1: input should be a valid number"),
+        ({"optimizer_options": 3}, "optimizer_options: input should be a valid dictionary"),
+        ({"optimizer": "sgd", "optimizer_options": {"momentum": 1}}, "sgd has no momentum, it has no options"),
+        ({"schedule": "exponential", "schedule_options": {"steps": 3}}, "schedule_options: exponential needs decay"),
+        ({"schedule": "milestones", "schedule_options": {"at": 5}}, "schedule_options: milestones cannot use"),
+        ({"schedule": "cosine", "schedule_options": {"steps": "x"}}, "steps must be a whole number >= 1, got 'x'"),
+        ({"schedule": "warm_up"}, "schedule: input should be"),
+        ({"schedule_options": {"steps": 3}}, "schedule_options: constant has no steps"),
+        ({"warm_up": -1}, "warm_up: input should be greater than or equal to 0"),
+        ({"seed": -1}, "seed: input should be greater than or equal to 0"),
+        ({"likelihood": "normal_fixed_std", "binarize": "threshold"}, "use likelihood 'bernoulli' or binarize 'none'"),
+    ],
+    ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
+)
+def test_a_bad_setting_gets_one_line_that_says_what_was_seen(settings, words):
+    assert words in refusal(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is not JSON"),
+        ('{"latent": 3,}', "is not JSON"),
+        ('{\n"latent": 3\n"epochs": 4}', "line 3 column 1"),
+        ("[1, 2]", "must hold a JSON object of settings, saw list"),
+        ("3", "must hold a JSON object of settings, saw int"),
+        ('{"latent": 2, "latent": 3}', "latent is set more than once"),
+        ('{"seed": ' + "1" * 5000 + "}", "is not JSON"),
+        ('{"hidden": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply"),
+        ('{"lr": NaN}', "lr: input should be"),
+        ('{"seed": 1e999}', "seed: input should be"),
+    ],
+    ids=["empty", "comma", "no comma", "list", "number", "twice", "huge number", "deep", "NaN", "infinity"],
+)
+def test_a_bad_file_gets_one_line_that_names_it(tmp_path, text, words):
+    line = refusal(text, tmp_path)
+    assert words in line
+    assert line.startswith(str(tmp_path / "config.json"))
+    assert len(line) < 500
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\x00")
+    for path, words in (
+        ("bytes.json", "cannot be read as text"),
+        (".", "cannot be read"),
+        ("no.json", "does not exist"),
+    ):
+        with pytest.raises(InputError, match=words):
+            read_config(tmp_path / path)
+
+
+# ---- what the data decides
+
+
+def grey_rows():
+    return from_arrays("grey", np.linspace(0, 1, 60).reshape(20, 3))
+
+
+def bits():
+    return from_arrays("bits", np.arange(60).reshape(20, 3) % 2)
+
+
+@pytest.fixture
+def prepare(monkeypatch):
+    """Settle settings on data that are called so."""
+    for name, make in {"drawn": lambda seed: DIGITS, "mnist": lambda seed: DIGITS, "frey": lambda seed: DIGITS}.items():
+        monkeypatch.setitem(DATASETS, name, make)
+    own = {"grey.npy": grey_rows(), "bits.npy": bits()}
+    load = config.load
+    monkeypatch.setattr(config, "load", lambda name, seed: own[name] if name in own else load(name, seed=seed))
+    return lambda **settings: prepare_data(Config(**settings))
+
+
+@pytest.mark.parametrize(
+    ("data", "binarize", "likelihood", "settled"),
+    [
+        ("drawn", "auto", "auto", ("fresh", "bernoulli")),
+        ("mnist", "auto", "auto", ("fresh", "bernoulli")),
+        ("frey", "auto", "auto", ("none", "normal")),
+        ("grey.npy", "auto", "auto", ("none", "normal")),
+        ("bits.npy", "auto", "auto", ("none", "bernoulli")),
+        ("drawn", "auto", "normal", ("none", "normal")),
+        ("drawn", "none", "auto", ("none", "normal")),
+        ("drawn", "threshold", "auto", ("threshold", "bernoulli")),
+        ("frey", "fresh", "auto", ("fresh", "bernoulli")),
+        ("frey", "auto", "bernoulli", ("fresh", "bernoulli")),
+        ("frey", "auto", "normal_shared_std", ("none", "normal_shared_std")),
+        ("drawn", "none", "bernoulli", ("none", "bernoulli")),
+        ("bits.npy", "none", "auto", ("none", "bernoulli")),
+    ],
+)
+def test_what_is_left_open_follows_the_data_and_what_is_set(prepare, data, binarize, likelihood, settled):
+    found, _ = prepare(data=data, binarize=binarize, likelihood=likelihood)
+    assert (found.binarize, found.likelihood) == settled
+
+
+def test_a_density_on_bits_is_refused(prepare):
+    with pytest.raises(InputError, match="holds bits"):
+        prepare(data="bits.npy", likelihood="normal")
+
+
+def test_fixed_bits_are_drawn_once_from_the_seed(prepare):
+    first, again, other = (prepare(binarize="fixed", seed=seed)[1] for seed in (0, 0, 1))
+    assert set(np.unique(first.train)) == {0, 255}
+    np.testing.assert_array_equal(first.train, again.train)
+    assert not np.array_equal(first.train, other.train)
+
+
+def test_fewer_rows_are_the_first_ones_with_their_labels(prepare):
+    _, found = prepare(train_rows=7, test_rows=3)
+    np.testing.assert_array_equal(found.train, DIGITS.train[:7])
+    np.testing.assert_array_equal(found.test_labels, DIGITS.test_labels[:3])
+    assert prepare(train_rows=10**6)[1].train.shape == DIGITS.train.shape
+
+
+@given(
+    st.one_of(
+        arrays(np.uint8, (3, 4), elements=st.sampled_from([0, 1, 254, 255])),
+        arrays(np.float32, (3, 4), elements=st.sampled_from([0.0, 0.5, 1.0])),
+        arrays(np.uint8, (2500, 1), elements=st.just(255), fill=st.just(0)),
+    )
+)
+def test_bits_are_black_and_white_and_nothing_between(rows):
+    assert config._holds_bits(rows) == set(np.unique(rows)).issubset({0, 255 if rows.dtype == np.uint8 else 1})
