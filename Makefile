@@ -30,7 +30,7 @@ lint: $(VENV)/.installed-dev  ## style, formatting and types
 	$(BIN)/mypy
 
 notebooks: $(VENV)/.installed-notebooks  ## execute the lessons anew
-	$(BIN)/jupytext --to ipynb --execute notebooks/*.py
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python notebooks/execute.py
 
 bench: $(VENV)/.installed  ## time one training step beside the frameworks that are installed
 	$(BIN)/python benchmarks/training_step.py $(ARGS)

@@ -21,8 +21,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -47,21 +47,24 @@ VERIFIED_STEPS = 3
 
 
 def serve(connection: Connection, name: str, problem: Problem) -> None:
-    """Build one contender and answer the parent's requests, each with (answer, complaint), until it sends None."""
-    requests: dict[str, Callable[..., Any]] = {"verify": verify_answer, "time": seconds_per_step}
+    """Send what one contender computes, then the time of as many steps as are asked for, until None is.
+
+    Each answer is a pair, (answer, complaint).
+    """
     try:
         contender = CONTENDERS[name](problem)
         data = [contender.on_device(x) for x in problem.data()]
-        connection.send((None, None))
-        for request, *arguments in iter(connection.recv, None):
-            connection.send((requests[request](contender, problem, data, *arguments), None))
+        connection.send((None if name == "products" else computed(contender, data[0], problem.noise()), None))
+        for steps in iter(connection.recv, None):
+            connection.send((seconds_per_step(contender, data, steps), None))
     except Exception as error:
         connection.send((None, f"{type(error).__name__}: {error}"))
+    except KeyboardInterrupt:
+        pass  # the parent says so
 
 
-def verify_answer(contender: Any, problem: Problem, data: list[Any]) -> tuple[float, list[Any], float]:
+def computed(contender: Any, x: Any, noise: Any) -> tuple[float, list[Any], float]:
     """Bound and gradient at the first weights, and the bound after some steps, all on given noise."""
-    x, noise = data[0], problem.noise()
     bound, gradient = contender.bound_and_gradient(x, noise)
     gradient = [np.array(piece) for piece in gradient]  # before a step writes over it
     for _ in range(VERIFIED_STEPS):
@@ -69,7 +72,7 @@ def verify_answer(contender: Any, problem: Problem, data: list[Any]) -> tuple[fl
     return bound, gradient, contender.bound_and_gradient(x, noise)[0]
 
 
-def seconds_per_step(contender: Any, problem: Problem, data: list[Any], steps: int) -> float:
+def seconds_per_step(contender: Any, data: list[Any], steps: int) -> float:
     """The mean time of a step over one turn, once threads and caches have woken up."""
     take_steps(contender, data, max(3, steps // 10))
     clock = time.perf_counter()
@@ -87,7 +90,11 @@ def take_steps(contender: Any, data: list[Any], steps: int) -> None:
 
 
 class Child:
-    """A contender in its own process, to which questions can be put."""
+    """A contender in a process of its own.  ``computed`` is what it computes, None for the bare products.
+
+    Raises:
+        RuntimeError: it could not be built or failed later; the message is its complaint.
+    """
 
     def __init__(self, name: str, problem: Problem) -> None:
         spawn = multiprocessing.get_context("spawn")
@@ -95,11 +102,11 @@ class Child:
         self.process = spawn.Process(target=serve, args=(theirs, name, problem))
         self.process.start()
         theirs.close()
-        self._answer()
+        self.computed = self._answer()
 
-    def ask(self, *request: Any) -> Any:
-        self.connection.send(request)
-        return self._answer()
+    def seconds_per_step(self, steps: int) -> float:
+        self.connection.send(steps)
+        return float(self._answer())
 
     def _answer(self) -> Any:
         try:
@@ -111,7 +118,7 @@ class Child:
         return answer
 
     def close(self) -> None:
-        if self.process.is_alive():
+        with suppress(OSError):  # it may have died
             self.connection.send(None)
         self.process.join()
 
@@ -128,17 +135,23 @@ def installed(names: Iterable[str]) -> list[str]:
 
 
 def start(names: list[str], problem: Problem, stack: ExitStack) -> dict[str, Child]:
-    """One process per contender; ``stack`` closes them."""
+    """One process per contender, which ``stack`` closes; says which do not run here, for want of a compiler say."""
     children = {}
     for name in names:
-        children[name] = Child(name, problem)
-        stack.callback(children[name].close)
+        try:
+            children[name] = Child(name, problem)
+        except RuntimeError as error:
+            if name == "numvae":
+                raise
+            print(f"{name}: skipped, {str(error).splitlines()[0]}")
+        else:
+            stack.callback(children[name].close)
     return children
 
 
 def verify(children: dict[str, Child]) -> None:
-    """Every contender has numvae's bound and gradient, and reaches its bound after some steps; else SystemExit."""
-    answers = {name: child.ask("verify") for name, child in children.items() if name != "products"}
+    """All have numvae's bound and gradient, and its bound again after some steps; else SystemExit."""
+    answers = {name: child.computed for name, child in children.items() if child.computed is not None}
     bound, gradient, later_bound = answers["numvae"]
     for name, (other_bound, other_gradient, other_later_bound) in answers.items():
         off = {
@@ -148,7 +161,7 @@ def verify(children: dict[str, Child]) -> None:
         }
         if not max(off.values()) < 1e-4:
             sys.exit(f"{name} does not compute what numvae computes: relative differences {off}")
-    print(f"verified: {', '.join(answers)} agree; bound {bound:.3f}, then {later_bound:.3f} nats")
+    print(f"verified: {', '.join(answers)}; bound {bound:.3f}, then {later_bound:.3f} nats")
 
 
 def distance(theirs: Any, ours: Any) -> float:
@@ -163,7 +176,7 @@ def take_turns(children: dict[str, Child], rounds: int, steps: int) -> dict[str,
     for round_number in tqdm(range(rounds + 1), unit="round", leave=False, disable=None):
         for name in rng.permutation(list(children)):
             time.sleep(PAUSE)
-            taken = children[name].ask("time", steps)
+            taken = children[name].seconds_per_step(steps)
             if round_number > 0:  # in the first, compilers are at work
                 seconds[name].append(taken)
     return seconds
@@ -174,11 +187,11 @@ def summary(name: str, seconds: list[float], ours: list[float], batch: int) -> d
     low, median, high = np.quantile(seconds, [0.25, 0.5, 0.75])
     return {
         "contender": name,
-        "median_us": 1e6 * median,
-        "quartiles_us": [1e6 * low, 1e6 * high],
-        "ratio_to_numvae": float(np.median(np.divide(seconds, ours))),
-        "samples_per_second": batch / median,
-        "minutes_per_million_samples": 1e6 / batch * median / 60,
+        "median_us": round(1e6 * median, 1),
+        "quartiles_us": [round(1e6 * low, 1), round(1e6 * high, 1)],
+        "ratio_to_numvae": round(float(np.median(np.divide(seconds, ours))), 4),
+        "samples_per_second": round(batch / median, 1),
+        "minutes_per_million_samples": round(1e6 / batch * median / 60, 4),
     }
 
 
@@ -269,11 +282,21 @@ def arguments() -> argparse.Namespace:
     description, _, details = (__doc__ or "").partition("\n\n")
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=description, epilog=details, formatter_class=raw)
-    parser.add_argument("--batch", type=positive, nargs="+", default=[100, 1000], metavar="ROWS")
-    parser.add_argument("--optimizer", nargs="+", default=["adam", "adagrad"], choices=["adam", "adagrad"])
+    parser.add_argument(
+        "--batch", type=positive, nargs="+", default=[100, 1000], metavar="ROWS", help="(default: 100 1000)"
+    )
+    parser.add_argument(
+        "--optimizer", nargs="+", default=["adam", "adagrad"], choices=["adam", "adagrad"], help="(default: both)"
+    )
     parser.add_argument("--rounds", type=positive, default=15, help="turns per contender (default: %(default)s)")
     parser.add_argument("--steps", type=positive, help=f"steps per turn (default: {ROWS_PER_TURN:,} rows' worth)")
-    parser.add_argument("--only", nargs="+", choices=list(CONTENDERS), help="these beside numvae (default: all)")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=list(CONTENDERS),
+        metavar="NAME",
+        help=f"of {', '.join(CONTENDERS)}: these, and numvae (default: all)",
+    )
     parser.add_argument("--verify", action="store_true", help="only verify that all compute the same thing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     return parser.parse_args()
@@ -295,7 +318,7 @@ def compare(names: list[str], problem: Problem, options: argparse.Namespace) -> 
         if options.verify:
             return []
         seconds = take_turns(children, options.rounds, options.steps or max(1, ROWS_PER_TURN // problem.batch))
-    rows = [summary(name, seconds[name], seconds["numvae"], problem.batch) for name in names]
+    rows = [summary(name, own, seconds["numvae"], problem.batch) for name, own in seconds.items()]
     print_table(rows)
     print_verdict(rows)
     return [{"batch": problem.batch, "optimizer": problem.optimizer, **row} for row in rows]
@@ -311,7 +334,9 @@ def main() -> None:
     host["load_after"] = load()
     print(f"\nload after: {host['load_after']} (with this benchmark's own work)")
     if options.json is not None:
-        options.json.write_text(json.dumps({"machine": host, "results": results}, indent=2) + "\n")
+        options.json.write_text(
+            json.dumps({"machine": host, "rounds": options.rounds, "results": results}, indent=2) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -34,8 +34,9 @@ matplotlib.rcParams.update({"axes.spines.top": False, "axes.spines.right": False
 # %% [markdown]
 # ## The data
 #
-# Digits, drawn on the spot: 28 × 28 pixels between 0 (paper, shown black) and 255 (ink, shown white). We turn each grey pixel into a bit that is
-# 1 with probability grey / 255, (binarization.3). A row of `x` is one picture, 784 zeros and ones.
+# Digits, drawn on the spot: 28 × 28 pixels between 0 (paper, shown black) and 255 (ink, shown white). We turn each
+# grey pixel into a bit that is 1 with probability grey / 255, (binarization.3). A row of `x` is one picture, 784
+# zeros and ones.
 
 # %%
 rng = np.random.default_rng(1)
@@ -60,8 +61,8 @@ figures.image_grid(x[:30], (28, 28), columns=15).figure
 # Nobody can compute this integral for a network. So a second network, the *encoder*, looks at $x$ and guesses which
 # $z$ may have made it: $q(z \mid x) = \mathcal{N}(\mu(x), \sigma^2(x))$. With it comes a *bound* that we can compute:
 #
-# $$\mathcal{L} = \underbrace{E_{q}[\log p(x \mid z)]}_{\text{reconstruction}}
-# - \underbrace{\mathrm{KL}\big(q(z \mid x) \,\Vert\, p(z)\big)}_{\text{what the guess costs}}
+# $$\mathcal{L} = \underbrace{E_{q}[\log p(x \mid z)]}_{\text{reconstruction}} -
+# \underbrace{\mathrm{KL}\big(q(z \mid x) \,\Vert\, p(z)\big)}_{\text{what the guess costs}}
 # \;=\; \log p(x) - \mathrm{KL}\big(q(z \mid x) \,\Vert\, p(z \mid x)\big) .$$
 #
 # The second form, (objectives.1a), says all: a KL divergence is never negative, so $\mathcal{L} \le \log p(x)$; and
@@ -75,8 +76,8 @@ figures.image_grid(x[:30], (28, 28), columns=15).figure
 # $x \sim \mathcal{N}(0, 2)$, and the true posterior at $x = 1$ is $\mathcal{N}(\tfrac12, \tfrac12)$. The two terms of
 # the bound for a guess $\mathcal{N}(\mu, \sigma^2)$ are, by (normal.9) and (normal.6a),
 #
-# $$\mathcal{L}(\mu, \sigma) = -\tfrac12 \log 2\pi - \tfrac12\big((1 - \mu)^2 + \sigma^2\big)
-# - \tfrac12\big(\mu^2 + \sigma^2 - 1 - \log \sigma^2\big) .$$
+# $$\mathcal{L}(\mu, \sigma) = -\tfrac12 \log 2\pi - \tfrac12\big((1 - \mu)^2 + \sigma^2\big) -
+# \tfrac12\big(\mu^2 + \sigma^2 - 1 - \log \sigma^2\big) .$$
 
 # %%
 std = np.linspace(0.1, 2, 200)
@@ -88,7 +89,8 @@ for mean in (0.5, 0.0, -0.5):
     kl = 0.5 * (mean**2 + std**2 - 1 - np.log(std**2))
     axes.plot(std, reconstruction - kl, label=f"bound, mean {mean:g}")
 axes.axvline(np.sqrt(0.5), color="lightgrey", zorder=0)
-axes.set(xlabel="standard deviation of the guess (grey: of the true posterior)", ylabel="nats", ylim=(-4, -0.4))
+axes.set(xlabel="standard deviation of the guess (grey: of the true posterior)")
+axes.set(ylabel="nats", ylim=(-4, -0.4))
 axes.legend(ncols=2, loc="upper right")
 axes.figure
 
@@ -106,19 +108,20 @@ print(inspect.getsource(elbo_and_gradient).split('"""')[2])
 # %% [markdown]
 # Four lines deserve a pause; [one_page](../derivations/one_page.md) has a note on each of the others.
 #
-# **`z = mean + std * noise`** (normal.1). The latents must be *random*, and the bound must be *differentiable*. So the
-# randomness is an argument: noise comes in from outside, and given the noise, $z$ is a smooth function of `mean` and
-# `log_std`. This is the *reparameterisation trick*, and the reason that VAEs work; lesson 2 measures what it buys.
+# **`z = mean + std * noise`** (normal.1). The latents must be *random*, and the bound must be *differentiable*. So
+# the randomness is an argument: noise comes in from outside, and given the noise, $z$ is a smooth function of `mean`
+# and `log_std`. This is the *reparameterisation trick*, and the reason that VAEs work; lesson 2 measures what it
+# buys.
 #
-# **`kl = 0.5 * (mean**2 + std**2 - 1 - 2 * log_std)`** (normal.6a). The price of the guess, in closed form. It is zero
-# where the encoder says nothing, `mean` = 0 and `std` = 1.
+# **`kl = 0.5 * (mean**2 + std**2 - 1 - 2 * log_std)`** (normal.6a). The price of the guess, in closed form. It is
+# zero where the encoder says nothing, `mean` = 0 and `std` = 1.
 #
 # **`dlogits = x - 1 / (1 + np.exp(-logits))`** (bernoulli.4). What was seen minus what was expected. All learning
 # begins with this line.
 #
-# **`dlog_std = dz * std * noise - (std**2 - 1)`** (objectives.3). `log_std` reaches the bound on two ways, through the
-# sample and through the KL, so its gradient is a sum of two terms. The same holds for `mean`. The first term pulls
-# towards a good reconstruction, the second back to the prior.
+# **`dlog_std = dz * std * noise - (std**2 - 1)`** (objectives.3). `log_std` reaches the bound in two ways, through
+# the sample and through the KL, so its gradient is a sum of two terms. The same holds for `mean`. The first term
+# pulls towards a good reconstruction, the second back to the prior.
 
 # %% [markdown]
 # ## Is the gradient right?
@@ -137,8 +140,8 @@ p = {name: 0.05 * rng.standard_normal(shape) for name, shape in shapes.items()}
 few, noise, h = x[:20], rng.standard_normal((20, Z)), 1e-4
 _, gradient = elbo_and_gradient(p, few, noise)
 checks = []
-for name in p:
-    u = rng.standard_normal(p[name].shape)
+for name, shape in shapes.items():
+    u = rng.standard_normal(shape)
     u /= np.linalg.norm(u)
     up = elbo_and_gradient(p | {name: p[name] + h * u}, few, noise)[0].sum()
     down = elbo_and_gradient(p | {name: p[name] - h * u}, few, noise)[0].sum()
@@ -147,8 +150,8 @@ for name in p:
     print(f"{name}: promised {promised:12.6f}, measured {measured:12.6f}")
 
 # %% [markdown]
-# As far as printed, they agree. The dots are the relative errors. What is left comes from the measurement, not from the
-# gradient: lesson 2 tells the two apart.
+# As far as printed, they agree. The dots are the relative errors. What is left comes from the measurement, not from
+# the gradient: lesson 2 tells the two apart.
 
 # %%
 figures.gradient_check(checks, tolerance=1e-6).figure
@@ -156,8 +159,9 @@ figures.gradient_check(checks, tolerance=1e-6).figure
 # %% [markdown]
 # ## Learning
 #
-# Weights start random, (parameters.1), biases at zero, all but the last: `b5` starts at the best story *without*
-# latents, where every pixel is on its own and is 1 as often as in the training pictures.
+# Weights start random, just so large that a sum over many inputs keeps their size
+# ([why](../derivations/parameters.md)); biases start at zero, all but the last: `b5` starts at the best story
+# *without* latents, where every pixel is on its own and is 1 as often as in the training pictures.
 
 # %%
 for name, shape in shapes.items():
@@ -190,7 +194,7 @@ for step in range(1, steps + 1):
 
 # %% [markdown]
 # The bound rises on the pictures it learns from, and on 500 that it never sees. It soon leaves the story without
-# latents behind: each nat above the dashed line makes the test pictures $e$ times as likely.
+# latents behind. One nat is a factor $e$ in probability, so the distance to the dashed line is astronomical.
 
 # %%
 axes = figures.Picture(figsize=(5.4, 3), layout="constrained").subplots()
@@ -198,7 +202,7 @@ axes.plot(np.arange(1, steps + 1), train_bounds, color="orange", linewidth=0.5, 
 axes.plot(np.arange(50, steps + 1, 50), test_bounds, color="tab:blue", label=f"test: {test_bounds[-1]:.1f}")
 axes.axhline(without_latents, color="black", linestyle="--", label=f"no latents: {without_latents:.1f}")
 axes.set(xlabel="step", ylabel="bound (nats per picture)", ylim=(-230, -105))
-axes.legend(loc="lower right")
+axes.legend(loc="center right")
 axes.figure
 
 # %% [markdown]
@@ -233,21 +237,21 @@ figures.image_grid(1 / (1 + np.exp(-logits)), (28, 28), columns=12).figure
 # %% [markdown]
 # ## Exercises
 #
-# 1. Set the noise to zero in the loop, but not where the test bound is computed. The training curve rises faster. What
-#    happens to the test bound and the samples, and why?
+# 1. Set the noise to zero in the loop, but not where the test bound is computed. The training curve rises faster.
+#    What happens to the test bound and the samples, and why?
 # 2. Count the price: print the mean of `kl` at the end. How many bits does a code carry? (One nat is 1.44 bits.)
 # 3. Plant a bug: in a copy of the page, drop `- (std**2 - 1)`. Which of the ten dots move? And which move if you drop
 #    `- kl` from the bound as well?
 #
 # <details><summary>Answers</summary>
 #
-# 1. Without noise a code needs no room. `std` goes to 1, where it costs nothing, and the means crowd around zero: the KL
-#    falls to some 2 nats, and still each picture has a code of its own. This is a plain auto-encoder, and its "bound" is
-#    none: with the noise back, it is hundreds of nats worse. Draws from the prior fall outside the crowd, and many of
-#    them show nothing that anyone would write.
+# 1. Without noise a code needs no room. `std` goes to 1, where it costs nothing, and the means crowd around zero: the
+#    KL falls to some 2 nats, and still each picture has a code of its own. This is a plain auto-encoder, and its
+#    "bound" is none: with the noise back, it is hundreds of nats worse. Draws from the prior fall outside the crowd,
+#    and many of them show nothing that anyone would write.
 # 2. About 15 nats, 21 bits: enough to say which digit (3.3 bits) and a good deal about the hand that wrote it.
-# 3. Those behind `dlog_std`: W3 and b3, and through `dh` also W1 and b1. Without the KL in the bound `dlog_std` is right
-#    again, but `dmean` still subtracts `mean`: W2 and b2 move instead, and W1 and b1 stay wrong.
+# 3. Those behind `dlog_std`: W3 and b3, and through `dh` also W1 and b1. Without the KL in the bound `dlog_std` is
+#    right again, but `dmean` still subtracts `mean`: W2 and b2 move instead, and W1 and b1 stay wrong.
 #
 # </details>
 #

@@ -14,9 +14,9 @@
 # %% [markdown]
 # # Lesson 2: gradients by hand
 #
-# [Lesson 1](01_one_page.ipynb) had a model and its gradient on one page. Here we take the page apart into *rules*, prove
-# them one at a time, and learn what such a proof is worth. You will see a gradient that is right and a model that is
-# wrong, and at the end two unbiased estimates of one gradient, one of which is a hundred times worse.
+# [Lesson 1](01_one_page.ipynb) had a model and its gradient on one page. Here we take the page apart into *rules*,
+# prove them one at a time, and learn what such a proof is worth. You will see a gradient that is right and a model
+# that is wrong, and at the end two unbiased estimates of one gradient, one of which is a hundred times worse.
 
 # %%
 import matplotlib
@@ -33,14 +33,14 @@ rng = np.random.default_rng(2)
 # %% [markdown]
 # ## A rule
 #
-# A rule computes a value, and returns with it its *pullback*: the function that takes the gradient with respect to the
-# value and returns one gradient per argument.
+# A rule computes a value, and returns with it its *pullback*: the function that takes the gradient with respect to
+# the value and returns one gradient per argument.
 #
 #     value, pullback = rule(*arguments)
 #
 # What must a pullback do? Let $y = f(x)$ and let `dy` be the gradient of the objective with respect to $y$. A small
-# change of $x$ moves $y$ by $\delta y = f'(x)\,\delta x$, and must change the objective by the same amount, whether we
-# look at $x$ or at $y$, (notation.1a):
+# change of $x$ moves $y$ by $\delta y = f'(x)\,\delta x$, and must change the objective by the same amount, whether
+# we look at $x$ or at $y$, (notation.1a):
 #
 # $$\langle dx, \delta x \rangle = \langle dy, \delta y \rangle \quad\text{for all } \delta x .$$
 #
@@ -49,8 +49,8 @@ rng = np.random.default_rng(2)
 #
 # **The affine map** $y = xW + b$. The three changes are $\delta y = \delta x\, W + x\, \delta W + \delta b$, so
 #
-# $$\langle dy, \delta y \rangle = \langle dy\, W^\top, \delta x \rangle + \langle x^\top dy, \delta W \rangle
-# + \Big\langle \sum_{\text{rows}} dy, \delta b \Big\rangle ,$$
+# $$\langle dy, \delta y \rangle = \langle dy\, W^\top, \delta x \rangle + \langle x^\top dy, \delta W \rangle +
+# \Big\langle \sum_{\text{rows}} dy, \delta b \Big\rangle ,$$
 #
 # and there they stand, all three: (layers.2) and (layers.3).
 
@@ -63,8 +63,8 @@ dW.shape, db.shape, dx.shape
 # %% [markdown]
 # ## Proof by measurement
 #
-# `check_pullback` moves each argument a little, along random directions and along single entries, and compares how the
-# value moves with what the pullback promises, (checks.1). In a good report, everything is *happy*.
+# `check_pullback` moves each argument a little, along random directions and along single entries, and compares how
+# the value moves with what the pullback promises, (checks.1). In a good report, everything is *happy*.
 
 # %%
 check_pullback(affine, W, b, x, names=["W", "b", "x"])
@@ -72,8 +72,8 @@ check_pullback(affine, W, b, x, names=["W", "b", "x"])
 # %% [markdown]
 # ### One of your own
 #
-# $y = x\, s(x)$ with the sigmoid $s$ is the activation called SiLU, or swish. By the product rule and $s' = s(1 - s)$,
-# (layers.8), $\delta y = \big(s + x\, s(1 - s)\big)\, \delta x$.
+# $y = x\, s(x)$ with the sigmoid $s$ is the activation called SiLU, or swish. By the product rule and
+# $s' = s(1 - s)$, (layers.8), $\delta y = \big(s + x\, s(1 - s)\big)\, \delta x$.
 
 
 # %%
@@ -102,8 +102,8 @@ def hasty_silu(x):
 check_pullback(hasty_silu, x)
 
 # %% [markdown]
-# Many bugs have a signature, and the report knows it by name. Two in one rule; NumPy cannot object to the first, since
-# the matrix is square:
+# Many bugs have a signature, and the report knows it by name. Two in one rule; NumPy cannot object to the first,
+# since the matrix is square:
 
 
 # %%
@@ -117,9 +117,9 @@ check_pullback(careless_affine, square, rng.standard_normal(3), x[:3], names=["W
 # %% [markdown]
 # ## How far can a measurement be trusted?
 #
-# A finite difference has two enemies. Too long a step $h$, and the function bends: the error is $h^2 |g'''| / 6$ for the
-# central difference. Too short, and the difference drowns in rounding: its error is about $\varepsilon |g| / h$ with
-# $\varepsilon = 2 \cdot 10^{-16}$. In between lies a best step, and the picture of the error is a V.
+# A finite difference has two enemies. Too long a step $h$, and the function bends: the error is $h^2 |g'''| / 6$ for
+# the central difference. Too short, and the difference drowns in rounding: its error is about $\varepsilon |g| / h$
+# with $\varepsilon = 2 \cdot 10^{-16}$. In between lies a best step, and the picture of the error is a V.
 
 # %%
 logits, bits = rng.standard_normal((1, 50)), rng.integers(0, 2, (1, 50)).astype(float)
@@ -148,9 +148,9 @@ axes.figure
 # %% [markdown]
 # Of the sixteen digits that a number has, the forward difference loses half even at its best step, the central one a
 # third; and the best step is another for each function. So an error of $10^{-6}$ may be a bug, or just a bad step.
-# `check_pullback` does better: it combines many steps, each half of the one before, so that the leading errors cancel,
-# and it says how far to trust the result (the column ±, (checks.3)). A right pullback then agrees to some $10^{-11}$,
-# and a bug has nowhere to hide.
+# `check_pullback` does better: it combines many steps, each half of the one before, so that the leading errors
+# cancel, and it says how far to trust the result (the column ±, (checks.3)). A right pullback then agrees to some
+# $10^{-11}$, and a bug has nowhere to hide.
 
 # %% [markdown]
 # ## The rules of a VAE
@@ -165,8 +165,8 @@ check_pullback(Bernoulli().log_prob, logits, bits, names=["logits", "bits"])
 
 # %% [markdown]
 # **The sample**, (normal.1). $z = \mu + \sigma \varepsilon$ with $\sigma = e^\lambda$, where $\lambda$ is `log_std`.
-# Since $\partial \sigma / \partial \lambda = \sigma$: $d\mu = dz$, and $d\lambda = dz\, \sigma \varepsilon$, (normal.2).
-# The encoder's `params` are `[mean | log_std]` side by side; `parts` gives each its line.
+# Since $\partial \sigma / \partial \lambda = \sigma$: $d\mu = dz$, and $d\lambda = dz\, \sigma \varepsilon$,
+# (normal.2). The encoder's `params` are `[mean | log_std]` side by side; `parts` gives each its line.
 
 # %%
 params, noise = rng.standard_normal((4, 6)), rng.standard_normal((1, 4, 3))
@@ -175,8 +175,8 @@ check_pullback(Normal().sample, params, noise, names=["params", "noise"], parts=
 
 # %% [markdown]
 # **The KL divergence** to the prior, (normal.5). From $\tfrac12(\mu^2 + \sigma^2 - 1 - 2\lambda)$ follow $d\mu = \mu$
-# and $d\lambda = \sigma^2 - 1$, (normal.6a). A worked number: between $\mathcal{N}(1, 1)$ and $\mathcal{N}(0, 1)$ lies
-# half a nat.
+# and $d\lambda = \sigma^2 - 1$, (normal.6a). A worked number: between $\mathcal{N}(1, 1)$ and $\mathcal{N}(0, 1)$
+# lies half a nat.
 
 # %%
 Normal().kl(np.array([[1.0, 0.0]]), np.zeros((1, 2)))[0]
@@ -187,8 +187,8 @@ check_pullback(Normal().kl, params, np.zeros((1, 6)), names=["params", "prior"],
 # %% [markdown]
 # ## A chain of rules is a rule
 #
-# There, forwards; back, in reverse order, each pullback fed with what the one behind it returned, (networks.1). Here is
-# the decoder half of lesson 1, and nothing in it had to be derived again.
+# There, forwards; back, in reverse order, each pullback fed with what the one behind it returned, (networks.1). Here
+# is the decoder half of lesson 1, and nothing in it had to be derived again.
 
 
 # %%
@@ -219,8 +219,9 @@ check_pullback(
 # %% [markdown]
 # ## The trap
 #
-# Here is the most reported bug of written VAEs: the network's output is taken for $\log \sigma$ in one place and for
-# $\log \sigma^2$ in another. This sampler spreads by $e^{2\lambda}$, and its pullback was derived for just that.
+# Here is a bug that many a VAE has been published with: the network's output is taken for $\log \sigma$ in one place
+# and for $\log \sigma^2$ in another. This sampler spreads by $e^{2\lambda}$, and its pullback was derived for just
+# that.
 
 
 # %%
@@ -249,13 +250,13 @@ axes = Picture(figsize=(5.4, 2.8), layout="constrained").subplots()
 axes.axhline(-0.5 * np.log(4 * np.pi), color="black", linestyle="--", label="log p(x)")
 axes.plot(std, -0.5 * np.log(2 * np.pi) - 0.5 * std**2 + minus_kl, label="bound, sampled with std")
 axes.plot(std, -0.5 * np.log(2 * np.pi) - 0.5 * std**4 + minus_kl, label="“bound”, sampled with std²")
-axes.set(xlabel="standard deviation of the guess", ylabel="nats", ylim=(-2.2, -1))
-axes.legend()
+axes.set(xlabel="standard deviation of the guess", ylabel="nats", xlim=(0.1, 2.8), ylim=(-2.2, -1))
+axes.legend(loc="center right")
 axes.figure
 
 # %% [markdown]
-# What catches it is a test of the *law*: do the samples follow the density that the same family states? `check_sampler`
-# draws many and compares, (checks.16) to (checks.18).
+# What catches it is a test of the *law*: do the samples follow the density that the same family states?
+# `check_sampler` draws many and compares, (checks.16) to (checks.18).
 
 # %%
 check_sampler(Careless(), params)
@@ -269,8 +270,8 @@ check_sampler(Normal(), params)
 # %% [markdown]
 # ## Kinks
 #
-# ReLU, $\max(x, 0)$, has no derivative at 0. A difference that straddles the kink mixes both sides, and no step is small
-# enough at the kink itself:
+# ReLU, $\max(x, 0)$, has no derivative at 0. A difference that straddles the kink mixes both sides, and no step is
+# small enough at the kink itself:
 
 # %%
 points, h = np.linspace(-0.5, 0.5, 401), 0.1
@@ -283,8 +284,8 @@ axes.legend()
 axes.figure
 
 # %% [markdown]
-# So the checker measures the slopes of both sides. Directions in which they differ are skipped and counted, (checks.5).
-# Where too few are left, it says so instead of guessing.
+# So the checker measures the slopes of both sides. Directions in which they differ are skipped and counted,
+# (checks.5). Where too few are left, it says so instead of guessing.
 
 # %%
 check_pullback(relu, np.array([-1.5, -0.5, 0.0, 0.5, 2.0]))
@@ -330,9 +331,10 @@ check_unbiased(estimates["score_function"], [2 * a, 2 * std**2], name="score_fun
 
 # %% [markdown]
 # Both pass, and yet look at the last lines, or at the picture. The variances have closed forms,
-# [derived here](../derivations/score_function.md#variance-against-the-pathwise-estimator): for $\mu$ it is $4\sigma^2$
-# against $a^4/\sigma^2 + 14 a^2 + 15\sigma^2$, here 4 against 495. The pathwise estimator knows which way $f$ falls; the
-# score function has to find out by trying. The farther the samples lie from the minimum, the dearer this gets.
+# [derived here](../derivations/score_function.md#variance-against-the-pathwise-estimator): for $\mu$ it is
+# $4\sigma^2$ against $a^4/\sigma^2 + 14 a^2 + 15\sigma^2$, here 4 against 495. The pathwise estimator knows which way
+# $f$ falls; the score function has to find out by trying. The farther the samples lie from the minimum, the dearer
+# this gets.
 
 # %%
 left, right = Picture(figsize=(9, 3), layout="constrained").subplots(1, 2)
@@ -355,7 +357,8 @@ left.figure
 
 # %% [markdown]
 # One more planted bug, for the third proof: the noise of the way there is forgotten and drawn anew on the way back.
-# `mean` does not notice. For `log_std` the average is zero, and an encoder trained like this never learns how sure to be.
+# `mean` does not notice. For `log_std` the average is zero, and the reconstruction no longer tells an encoder how
+# sure to be.
 
 # %%
 there, back = rng.standard_normal((2, repeats))
@@ -397,8 +400,8 @@ def kl_to_the_prior(params):
 check_pullback(kl_to_the_prior, params, names=["params"], parts=parts)
 
 # %% [markdown]
-# **3.** An exponential distribution with `params` = log rate: $p(z) = r e^{-rz}$ with $r = e^{\text{params}}$. Which line
-# is wrong?
+# **3.** An exponential distribution with `params` = log rate: $p(z) = r e^{-rz}$ with $r = e^{\text{params}}$. Which
+# line is wrong?
 
 
 # %%
@@ -445,11 +448,12 @@ def softsign_answer(x):
 check_pullback(softsign_answer, x)
 
 # %% [markdown]
-# **2.** The gradient of `log_std` is off by a factor ½, everywhere, and that of `mean` is right. $\tfrac12(\sigma^2 - 1)$
-# is the derivative in $\log \sigma^2$, which the papers use; in $\log \sigma$ it is twice that, $\sigma^2 - 1$.
+# **2.** The gradient of `log_std` is off by a factor ½, everywhere, and that of `mean` is right.
+# $\tfrac12(\sigma^2 - 1)$ is the derivative in $\log \sigma^2$, which the papers use; in $\log \sigma$ it is twice
+# that, $\sigma^2 - 1$.
 #
-# **3.** The mean is $1/r$, so the sample is $-\log(1 - u) / r$: it must be multiplied by $e^{-\text{params}}$, and $dz$
-# by $-z$. The pullback as written belongs to the code as written, so `check_pullback` would have passed it.
+# **3.** The mean is $1/r$, so the sample is $-\log(1 - u) / r$: it must be multiplied by $e^{-\text{params}}$, and
+# $dz$ by $-z$. The pullback as written belongs to the code as written, so `check_pullback` would have passed it.
 
 
 # %%

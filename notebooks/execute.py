@@ -29,10 +29,13 @@ def execute(script: Path) -> NotebookNode:
         timeout=300,
         kernel_name="python3",
         record_timing=False,
+        coalesce_streams=True,
         extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(script.parent)}},
     ).execute()
     notebook.metadata = nbformat.from_dict(METADATA)
+    for cell in notebook.cells:
+        cell.metadata.pop("lines_to_next_cell", None)  # the script's affair
     nbformat.validate(notebook)
     return notebook
 

@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except OSError as error:
-        return _fail(InputError(f"{error.filename or 'the operating system'}: {error.strerror}"), BAD_INPUT, as_json)
+        place = error.filename2 or error.filename or "the operating system"
+        return _fail(InputError(f"{place}: {error.strerror or error}"), BAD_INPUT, as_json)
 
 
 def _fail(error: Exception, code: int, as_json: bool) -> int:

@@ -50,6 +50,9 @@ OBJECTIVES = {
 ESTIMATORS = {rule.__name__: rule for rule in (pathwise, score_function)}
 INITIALIZERS = {rule.__name__: rule for rule in (glorot, small_normal)}
 
+MOST_WEIGHTS = 500_000_000
+"""Adam keeps four float32 vectors of them, and drawing them takes another two in float64: 16 GB."""
+
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -87,7 +90,7 @@ class Config(BaseModel):
         "elbo", description="elbo: analytic KL (the paper's B); elbo_monte_carlo: all Monte Carlo (its A)"
     )
     estimator: Literal["pathwise", "score_function"] = Field("pathwise", description="of the gradient")
-    samples: Count = Field(1, description="L, samples of z per row")
+    samples: int = Field(1, ge=1, le=10_000, description="L, samples of z per row")
     epochs: Count = Field(10, description="passes through the training rows")
     batch: Count = Field(100, description="rows per step, the paper's M")
     optimizer: Literal["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"] = Field("adam")
@@ -129,9 +132,13 @@ class Config(BaseModel):
         return options
 
     def build_model(self, features: int) -> VAE:
-        """The model for data of so many features."""
+        """The model for data of so many features.
+
+        Raises:
+            InputError: it would have more weights than fit into memory.
+        """
         likelihood, head = self._likelihood(features)
-        return mlp_vae(
+        model = mlp_vae(
             features,
             latents=self.latent,
             hidden=self.hidden,
@@ -140,6 +147,12 @@ class Config(BaseModel):
             likelihood_head=head,
             prior_precision=self.prior_precision,
         )
+        if model.layout.size > MOST_WEIGHTS:
+            raise InputError(
+                f"hidden {self.hidden} and latent {self.latent} make a model of {model.layout.size:,} weights, more "
+                f"than the {MOST_WEIGHTS:,} that fit into memory; use fewer"
+            )
+        return model
 
     def _likelihood(self, features: int) -> tuple[Bernoulli | Normal | FixedStdNormal, tuple[Network, ...]]:
         """The family, and what stands behind the decoder's last affine layer."""

@@ -87,12 +87,12 @@ def mlp_vae(
 ) -> VAE:
     """The paper's layout: an encoder features-hidden-2·latents and its mirror image as decoder (appendix C).
 
-    ``likelihood_head`` follows the decoder's last affine layer: ``(LeastLogStd(-5.5),)`` bounds the standard deviation
-    below; behind ``(SharedLogStd(),)`` the decoder puts out means only, and one learned log_std is shared by all
-    features.
+    ``likelihood_head`` follows the decoder's last affine layer: ``SigmoidMean(features)`` keeps means in (0, 1),
+    ``LeastLogStd(-5.5)`` the standard deviation above exp(-5.5); with ``SharedLogStd()`` the decoder puts out means
+    only, and one learned log_std is shared by all features.
 
     >>> mlp_vae(784).layout.size
-    816324
+    815824
     """
     shares_std = any(isinstance(part, SharedLogStd) for part in likelihood_head)
     outputs = features if shares_std else features * likelihood.params_per_value

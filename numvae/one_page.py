@@ -17,7 +17,8 @@ def elbo_and_gradient(p: dict[str, Vector], x: Vector, noise: Vector) -> tuple[V
     """The bound of each row (B,), and the gradient of their sum.
 
     ``p`` and the gradient are dicts of the same ten arrays: W1 (D, H), b1, W2 (H, Z), b2, W3 (H, Z), b3, W4 (Z, H), b4,
-    W5 (H, D), b5.  x: (B, D) bits, noise: (B, Z) standard normal.  Source: Kingma and Welling, section 3 and appendices B, C.
+    W5 (H, D), b5.  x: (B, D) bits, noise: (B, Z) standard normal.
+    Source: Kingma and Welling, section 3 and appendices B and C.
     """
     # There: x (B, D) -> h (B, H) -> mean, log_std (B, Z) -> z (B, Z) -> k (B, H) -> logits (B, D)
     h = np.tanh(x @ p["W1"] + p["b1"])

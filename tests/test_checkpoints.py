@@ -15,7 +15,7 @@ from numvae.checkpoints import read_checkpoint, save_state
 from numvae.errors import InputError
 from numvae.optimizers import OPTIMIZERS, AdaGrad, Adam, Momentum
 from numvae.schedules import Cosine, Exponential, WarmUp
-from numvae.training import Recipe, train
+from numvae.training import Recipe, start, train
 from tests.small_runs import BATCH, DIGITS, MODEL, SIDE, begin, same_state
 
 RECIPE = Recipe(epochs=3, batch=BATCH)
@@ -218,3 +218,12 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path):
 def test_the_checkpoint_of_another_model_is_refused(path, model):
     with pytest.raises(InputError, match="of another model"):
         read_checkpoint(path).state(model)
+
+
+def test_another_model_with_as_many_weights_is_refused_too(path):
+    one_layer, two_layers = (mlp_vae(DIGITS.features, latents=2, hidden=hidden) for hidden in ((6,), (3, 24)))
+    assert one_layer.layout.size == two_layers.layout.size
+    state = start(one_layer, DIGITS, RECIPE)
+    save_state(path, one_layer, state, features=DIGITS.features)
+    with pytest.raises(InputError, match="of another model"):
+        read_checkpoint(path).state(two_layers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from numvae import Bernoulli, FixedStdNormal, Normal, initial_theta, mlp_vae
+from numvae import VAE, Bernoulli, Dense, FixedStdNormal, Normal, initial_theta, mlp_vae
 from numvae.models import start_at_data
 from numvae.networks import LeastLogStd, SharedLogStd, SigmoidMean
 
@@ -61,6 +61,11 @@ def test_prior_params_are_the_precision_asked_for() -> None:
     assert prior.shape == (1, 4)
     np.testing.assert_allclose(Normal().std(prior), 0.5)
     np.testing.assert_allclose(Normal().mean(prior), 0)
+
+
+def test_the_prior_is_standard_normal_unless_told_otherwise() -> None:
+    for model in (mlp_vae(3, latents=2, hidden=(2,)), VAE(Dense(3, 4), Dense(2, 3), latents=2)):
+        np.testing.assert_array_equal(model.prior_params(np.empty((5, 4))), np.zeros((1, 4)))
 
 
 def test_log_likelihood_does_not_depend_on_the_encoder() -> None:

@@ -26,7 +26,7 @@ class Curve:
     ``move(t)`` gives the values V(a + t u) as one flat array, ``values`` is V(a), ``cotangent`` is c.  Entries of the
     value that do not move cancel exactly, so that they cost no digits.  ``rounding`` is the rounding error of one
     g(t) as known so far; it starts from that of the arguments, ``sensitivity`` being what a relative change of 1 in
-    them would do to g. ``unit`` is what a change of 1 in the values would.
+    them would do to g.  ``unit`` is what a change of 1 in the values would.
     """
 
     def __init__(
@@ -56,9 +56,8 @@ class Curve:
         change = values - self._values
         if np.isfinite(change).all():
             moved = change != 0
-            involved = (
-                moved if moved.any() else ~moved
-            )  # nothing moved: it may all have moved by less than a rounding error
+            # Where nothing moved, everything may have moved by less than its rounding error.
+            involved = moved if moved.any() else ~moved
             size = float(np.linalg.norm(self._cotangent[involved] * self._values[involved]))
             self.rounding = max(self.rounding, EPSILON * size)
         return float(self._cotangent @ change)
@@ -74,7 +73,7 @@ class Slope:
     value: float
     error_bar: float
     step: float
-    jump: float
+    jump: float = 0.0
 
 
 def slopes(curves: Sequence[Curve], precision: Array) -> list[Slope]:
@@ -123,7 +122,7 @@ def _measure(curves: Sequence[Curve], first_step: float, precision: Array) -> li
     steps = first_step / 2.0 ** np.asarray(found.nit)
     values = found.df * precision
     bars = _error_bars(curves, found.error * precision, values, steps)
-    return [Slope(float(v), bar, float(step), 0.0) for v, bar, step in zip(values, bars, steps, strict=True)]
+    return [Slope(float(v), bar, float(step)) for v, bar, step in zip(values, bars, steps, strict=True)]
 
 
 def _error_bars(curves: Sequence[Curve], disagreement: Array, values: Array, steps: Array) -> list[float]:

@@ -96,8 +96,8 @@ def check_sampler(
 class SamplerReport(Report):
     """What ``check_sampler`` found.
 
-    ``without_distribution``: why there is no distribution test; empty where there is one.  ``std_exponent``: k where the
-    samples' standard deviation is std^k everywhere, else NaN.
+    ``without_distribution``: why there is no distribution test; empty where there is one.  ``std_exponent``: k where
+    the samples' standard deviation is std^k everywhere, else NaN.
     """
 
     family: str

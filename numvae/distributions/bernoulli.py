@@ -50,19 +50,19 @@ class Bernoulli:
         """log p = Σ value logit - softplus(logit)   (bernoulli.2); pullback -> (dparams, None): a bit has no gradient.
 
         Nats, summed over the last axis.  Source: Kingma and Welling, appendix C.1 (equation 11), in logits.
-        With t = tanh(logit / 2), softplus = max(logit, 0) + log 2 - log(1 + |t|)   (bernoulli.3): one tanh serves
-        value and gradient, and nothing overflows.
+        With t = tanh(logit / 2), softplus = logit / 2 + abs(logit) / 2 + log 2 - log(1 + abs(t))   (bernoulli.3): one
+        tanh serves value and gradient, and nothing overflows.
         """
-        half_tanh = np.tanh(0.5 * params)
-        terms = np.abs(half_tanh)
-        np.log1p(terms, out=terms)
-        terms -= np.maximum(params, 0)  # LOG_2 - softplus, by (bernoulli.3)
-        terms = terms + value * params
+        half = 0.5 * params
+        half_tanh = np.tanh(half)
+        centred = value - 0.5
+        terms = centred * params
+        terms -= np.abs(half, out=half)
+        terms += np.log1p(np.abs(half_tanh, out=half), out=half)  # value logit - softplus + LOG_2, by (bernoulli.3)
         log_mass = np.sum(terms, axis=-1) - LOG_2 * params.shape[-1]  # (bernoulli.2)
 
         def pullback(dlog_mass: Array) -> tuple[Array, None]:
-            surprise = value - 0.5 * half_tanh
-            surprise -= 0.5  # value - sigmoid(logit)
+            surprise = centred - 0.5 * half_tanh  # value - sigmoid(logit)
             surprise *= dlog_mass[..., None]  # (bernoulli.4)
             return sum_to_shape(surprise, params.shape), None
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numvae.arrays import Array, Pullback
-from numvae.distributions.broadcasting import sum_to_shape
+from numvae.distributions.broadcasting import halves, sum_to_shape
 from numvae.errors import InputError
 
 __all__ = ["FixedStdNormal", "Normal"]
@@ -43,7 +43,7 @@ class Normal:
 
         Shapes: params (B, 2Z), noise and z (S, B, Z).  Source: Kingma and Welling, section 2.4 (location-scale).
         """
-        mean, log_std = np.split(params, 2, axis=-1)
+        mean, log_std = halves(params)
         scaled_noise = np.exp(log_std) * noise
         z = mean + scaled_noise  # (normal.1)
 
@@ -59,7 +59,7 @@ class Normal:
 
         Nats, summed over the last axis.
         """
-        mean, log_std = np.split(params, 2, axis=-1)
+        mean, log_std = halves(params)
         precision_root = np.exp(-log_std)
         standardized = (value - mean) * precision_root
         squares = np.sum(standardized * standardized, axis=-1)
@@ -80,8 +80,8 @@ class Normal:
         Nats, one per row.  The pullback returns (dparams, dprior_params).  With p = N(0, I) this is the paper's
         appendix B, with p = N(0, I/α) the review's; both are worked out in ``derivations/normal.md``.
         """
-        mean, log_std = np.split(params, 2, axis=-1)
-        prior_mean, prior_log_std = np.split(prior_params, 2, axis=-1)
+        mean, log_std = halves(params)
+        prior_mean, prior_log_std = halves(prior_params)
         prior_precision = np.exp(-2 * prior_log_std)
         difference = mean - prior_mean
         variance_ratio = np.exp(2 * log_std) * prior_precision
@@ -104,16 +104,16 @@ class Normal:
 
     def mean(self, params: Array) -> Array:
         """E[z] = mean."""
-        return np.split(params, 2, axis=-1)[0]
+        return halves(params)[0]
 
     def std(self, params: Array) -> Array:
         """Standard deviation, exp(log_std): not exp(2 log_std), which is the variance."""
-        std: Array = np.exp(np.split(params, 2, axis=-1)[1])
+        std: Array = np.exp(halves(params)[1])
         return std
 
     def entropy(self, params: Array) -> Array:
         """H = Σ log_std + ½ log 2πe   (normal.7).  Nats."""
-        log_std = np.split(params, 2, axis=-1)[1]
+        log_std = halves(params)[1]
         entropy: Array = np.sum(log_std, axis=-1) + 0.5 * (LOG_2PI + 1) * log_std.shape[-1]  # (normal.7)
         return entropy
 
