@@ -209,8 +209,9 @@ check.pullback
 check.estimators
 
 # %% [markdown]
-# And here is why every VAE uses the pathwise one. Many estimates for one picture, each from two samples; the score
-# function already has its leave-one-out baseline, (score_function.3).
+# And here is why VAEs are trained with the pathwise one. Many estimates for one picture, each from two samples; the
+# score function already has its leave-one-out baseline, (score_function.3). Two latents are kind to it: the gap
+# widens with their number.
 
 # %%
 theta = state.theta.astype(np.float64)
