@@ -169,7 +169,7 @@ class AdaGrad:
         rate = scale * self.step_size
 
         def climb(weights: Array, slope: Array, squares: Array, step: Array) -> None:
-            squares += np.multiply(slope, slope, out=step)
+            squares += np.square(slope, out=step)
             step = _normalise(slope, squares, self.epsilon, out=step)
             step *= rate
             weights += step  # (optimizers.4)
@@ -210,7 +210,7 @@ class RMSProp:
 
         def climb(weights: Array, slope: Array, squares: Array, step: Array) -> None:
             squares *= self.decay
-            squares += np.multiply(slope, slope, out=step)
+            squares += np.square(slope, out=step)
             step = _normalise(slope, squares, epsilon, out=step)
             step *= rate
             weights += step  # (optimizers.5)
@@ -260,7 +260,7 @@ class Adam:
             first *= self.beta1
             first += slope
             second *= self.beta2
-            second += np.multiply(slope, slope, out=step)
+            second += np.square(slope, out=step)
             step = _normalise(first, second, epsilon, out=step)
             step *= rate
             weights += step  # (optimizers.7)
