@@ -17,7 +17,8 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.installed  ## train on drawn digits and leave a page of pictures
-	$(BIN)/numvae train --latent 2 --out runs/demo
+	@rm -rf runs/demo
+	$(BIN)/numvae train --latent 2 --epochs 20 --out runs/demo
 	@echo "The page: $(CURDIR)/runs/demo/index.html"
 
 # One BLAS thread for each of the workers, or they would fight over the cores.

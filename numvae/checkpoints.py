@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,17 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from numvae.atomic import write_atomically
-from numvae.datasets.reading import reading
 from numvae.devices import Device, to_device, to_host
 from numvae.errors import InputError
 from numvae.models import VAE
-from numvae.training import State
+from numvae.reading import reading
+from numvae.training import HISTORY_KEYS, State
 
 __all__ = ["Checkpoint", "read_checkpoint", "save_state"]
 
 MOMENT = "moment."
 PROGRESS = ("epoch", "batches", "step", "bound_sum", "seconds", "history")
-ABOUT = {"features", "image_shape", "layout", "numbers", "noise_rng", *PROGRESS}
+REMEDY = "restore the file, or train again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +43,13 @@ class Checkpoint:
     def image_shape(self) -> tuple[int, int] | None:
         """(height, width) where rows are images."""
         shape = self.about["image_shape"]
-        return None if shape is None else (int(shape[0]), int(shape[1]))
+        return None if shape is None else (shape[0], shape[1])
+
+    @property
+    def fingerprint(self) -> tuple[int, int] | None:
+        """``Dataset.fingerprint`` of the training data, where it was saved."""
+        mark = self.about["fingerprint"]
+        return None if mark is None else (mark[0], mark[1])
 
     def state(self, model: VAE, *, device: Device = "cpu") -> State:
         """The training state, for the model that made it.
@@ -67,13 +75,20 @@ class Checkpoint:
 
 
 def save_state(
-    path: Path, model: VAE, state: State, *, features: int, image_shape: tuple[int, int] | None = None
+    path: Path,
+    model: VAE,
+    state: State,
+    *,
+    features: int,
+    image_shape: tuple[int, int] | None = None,
+    fingerprint: tuple[int, int] | None = None,
 ) -> None:
     """Save weights, optimiser moments, generator state, counters and history: ``train`` goes on bit for bit."""
     vectors = {name: value for name, value in state.moments.items() if hasattr(value, "shape")}
     about = {
         "features": features,
         "image_shape": image_shape,
+        "fingerprint": fingerprint,
         "layout": _names_and_shapes(model),
         "numbers": {name: value for name, value in state.moments.items() if name not in vectors},
         "noise_rng": state.noise_rng.bit_generator.state,
@@ -93,22 +108,80 @@ def save_state(
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint; nothing in it is unpickled.
+    """Read a checkpoint; nothing in it is unpickled, and all of it has the types, sizes and range it must have.
 
     Raises:
         InputError: no file there, or a damaged one.
     """
     if not path.exists():
         raise InputError(f"{path} does not exist; is {path.parent} the folder of a run?")
-    with reading(path):
+    with reading(path, REMEDY):
         with path.open("rb") as file, np.load(file, allow_pickle=False) as zipped:
             arrays = {name: zipped[name] for name in zipped.files}
         about = json.loads(arrays.pop("about").tobytes())
-        if "theta" not in arrays or not about.keys() >= ABOUT:
-            raise InputError(f"{path} is no checkpoint, parts of one are missing; restore the file, or train again")
+        wrong = [name for name, is_right in PARTS.items() if name not in about or not is_right(about[name])]
+        wrong += [name for name in {"theta", *arrays} if not _is_like_weights(arrays.get(name), arrays.get("theta"))]
+        if not wrong and about["image_shape"] and math.prod(about["image_shape"]) != about["features"]:
+            wrong = ["image_shape"]
+    if wrong:
+        raise InputError(f"{path} is no checkpoint, {', '.join(sorted(wrong))} missing or out of order; {REMEDY}")
     return Checkpoint(path, arrays, about)
 
 
 def _names_and_shapes(model: VAE) -> list[list[Any]]:
     weights = np.empty(model.layout.size, np.float32)
     return [[name, list(piece.shape)] for name, piece in model.layout.leaves(weights)]
+
+
+# ---- what may stand in a checkpoint
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**53
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_nothing_or_two_counts(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and len(value) == 2 and all(map(_is_count, value)))
+
+
+def _is_generator_state(value: Any) -> bool:
+    np.random.default_rng().bit_generator.state = value  # raises where it is not
+    return True
+
+
+def _holds_numbers(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_number, value.values()))
+
+
+def _is_history(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        _holds_numbers(row) and row.keys() == HISTORY_KEYS and row["seconds"] > 0 for row in value
+    )
+
+
+def _is_like_weights(vector: npt.NDArray[Any] | None, theta: npt.NDArray[Any] | None) -> bool:
+    """Whether it is a flat vector as long as the weights, and of their type, that holds neither NaN nor infinity."""
+    if vector is None or theta is None:
+        return False
+    same_kind = (vector.shape, vector.dtype) == ((theta.size,), theta.dtype) and theta.dtype in (np.float32, np.float64)
+    return same_kind and bool(np.isfinite(vector).all())
+
+
+PARTS: dict[str, Callable[[Any], bool]] = {
+    "features": _is_count,
+    "image_shape": _is_nothing_or_two_counts,
+    "fingerprint": _is_nothing_or_two_counts,
+    "layout": lambda value: isinstance(value, list),
+    "numbers": _holds_numbers,
+    "noise_rng": _is_generator_state,
+    "epoch": _is_count,
+    "batches": _is_count,
+    "step": _is_count,
+    "bound_sum": lambda value: isinstance(value, float),  # may have overflowed: the end of the epoch says so
+    "seconds": _is_number,
+    "history": _is_history,
+}

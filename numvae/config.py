@@ -1,36 +1,36 @@
-"""The JSON parameter file: every setting of a run, validated whole, and turned from names into objects.
+"""Every setting of a run, validated whole, and turned from names into objects.
 
 Only this file (and the command line on top of it) speaks in names; everything below takes functions and objects.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import CoreSchema, core_schema
 
 from numvae import layers, objectives
 from numvae.datasets import BINARIZATIONS, Dataset, binarize_once, load
+from numvae.devices import Device
 from numvae.distributions import Bernoulli, FixedStdNormal, Normal
 from numvae.errors import InputError
 from numvae.estimators import pathwise, score_function
 from numvae.models import VAE, mlp_vae
 from numvae.networks import LeastLogStd, Network, SharedLogStd, SigmoidMean
 from numvae.optimizers import OPTIMIZERS, Optimizer
+from numvae.parameter_file import explain, read_object, short
 from numvae.parameters import glorot, small_normal
 from numvae.schedules import SCHEDULES, Schedule, WarmUp
 from numvae.training import Recipe, State, start
 
-__all__ = ["Config", "describe_settings", "prepare_data", "read_config"]
+__all__ = ["Config", "OneOf", "prepare_data", "read_config"]
 
 ACTIVATIONS = {
     rule.__name__: rule
@@ -52,59 +52,74 @@ INITIALIZERS = {rule.__name__: rule for rule in (glorot, small_normal)}
 
 MOST_WEIGHTS = 500_000_000
 """Adam keeps four float32 vectors of them, and drawing them takes another two in float64: 16 GB."""
+MOST_NOISE = 500_000_000
+"""Numbers that the samples of one step may hold: 2 GB in float32."""
+
+
+class OneOf:
+    """One of the names, in the place of a ``Literal`` that would list a table's names a second time."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def __get_pydantic_core_schema__(self, source: object, handler: object) -> CoreSchema:
+        return core_schema.literal_schema(list(self.names))
+
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Scale = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
+"""A standard deviation or a precision: its square, its inverse and their logarithms are good float32 numbers."""
 
 
 class Config(BaseModel):
-    """Every setting of a run.  Names are those of the flags, ``-`` for ``_``."""
+    """Every setting of a run.  Names are those of the flags, ``-`` for ``_``; values are of JSON's types."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, strict=True)
 
     data: str = Field("drawn", description="drawn, mnist, frey, or the path of a file or folder of your own")
     train_rows: Count | None = Field(None, description="use only the first N training rows")
     test_rows: Count | None = Field(None, description="use only the first N test rows")
-    binarize: Literal["auto", "none", "threshold", "fixed", "fresh"] = Field(
+    binarize: Annotated[str, OneOf("auto", *BINARIZATIONS)] = Field(
         "auto",
         description="grey values into bits: fresh draws them anew every time a row is used; auto follows the data",
     )
     likelihood: Literal["auto", "bernoulli", "normal", "normal_shared_std", "normal_fixed_std"] = Field(
         "auto", description="p(x|z); normal: mean and log-std from the network; shared: one learned; fixed: fixed_std"
     )
-    fixed_std: Positive = Field(0.1, description="the standard deviation of normal_fixed_std, in grey values of [0, 1]")
-    least_std: Positive = Field(1 / 255, description="the smallest standard deviation that normal can reach")
+    fixed_std: Scale = Field(0.1, description="the standard deviation of normal_fixed_std, in grey values of [0, 1]")
+    least_std: Scale = Field(1 / 255, description="the smallest standard deviation that normal can reach")
     mean: Literal["sigmoid", "identity"] = Field(
         "sigmoid", description="of a normal likelihood: sigmoid keeps it in (0, 1), as the paper does for Frey faces"
     )
     latent: Count = Field(20, description="number of latents")
     hidden: list[Count] = Field([500], description="widths of the hidden layers, encoder's order")
-    activation: Literal["identity", "tanh", "sigmoid", "softplus", "relu", "leaky_relu", "elu"] = Field(
-        "tanh", description="between layers"
-    )
-    prior_precision: Positive = Field(1.0, description="alpha of the prior z ~ N(0, I/alpha)")
-    weight_prior: Positive | None = Field(
+    activation: Annotated[str, OneOf(*ACTIVATIONS)] = Field("tanh", description="between layers")
+    prior_precision: Scale = Field(1.0, description="alpha of the prior z ~ N(0, I/alpha)")
+    weight_prior: Scale | None = Field(
         None, description="precision of a N(0, I/precision) prior on the weights: MAP, as in the paper with 1"
     )
-    objective: Literal["elbo", "elbo_monte_carlo", "importance_weighted"] = Field(
+    objective: Annotated[str, OneOf(*OBJECTIVES)] = Field(
         "elbo", description="elbo: analytic KL (the paper's B); elbo_monte_carlo: all Monte Carlo (its A)"
     )
-    estimator: Literal["pathwise", "score_function"] = Field("pathwise", description="of the gradient")
+    estimator: Annotated[str, OneOf(*ESTIMATORS)] = Field("pathwise", description="of the gradient")
     samples: int = Field(1, ge=1, le=10_000, description="L, samples of z per row")
     epochs: Count = Field(10, description="passes through the training rows")
     batch: Count = Field(100, description="rows per step, the paper's M")
-    optimizer: Literal["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"] = Field("adam")
+    optimizer: Annotated[str, OneOf(*OPTIMIZERS)] = Field("adam", description="moves the weights up the gradient")
     lr: Positive | None = Field(None, description="step size; each optimizer has a default of its own")
     optimizer_options: dict[str, float] = Field({}, description='further hyper-parameters, as {"beta1": 0.95}')
-    schedule: Literal["constant", "inverse_time", "exponential", "cosine", "milestones"] = Field("constant")
+    schedule: Annotated[str, OneOf(*(name for name in SCHEDULES if name != "warm_up"))] = Field(
+        "constant", description="of the step size; warm_up goes before any"
+    )
     schedule_options: dict[str, Any] = Field({}, description='as {"steps": 10000} for cosine')
     warm_up: int = Field(0, ge=0, description="steps over which the step size grows to its full size")
     clip_norm: Positive | None = Field(None, description="longest gradient; longer ones are shortened to it")
-    weights: Literal["glorot", "small_normal"] = Field("glorot", description="how weights start")
+    weights: Annotated[str, OneOf(*INITIALIZERS)] = Field("glorot", description="how weights start")
     start_at_data: bool = Field(True, description="start the decoder at the data's mean and standard deviation")
     seed: int = Field(0, ge=0, description="of everything random")
-    dtype: Literal["float32", "float64"] = Field("float32")
-    device: Literal["cpu", "cuda"] = Field("cpu", description="cuda needs CuPy")
+    dtype: Literal["float32", "float64"] = Field("float32", description="of the weights and all arithmetic")
+    device: Device = Field("cpu", description="cuda needs CuPy")
 
     @field_validator("likelihood")
     @classmethod
@@ -116,6 +131,17 @@ class Config(BaseModel):
                 "without bound; use likelihood 'bernoulli' or binarize 'none'"
             )
         return likelihood
+
+    @field_validator("batch")
+    @classmethod
+    def _fits_into_memory(cls, batch: int, info: ValidationInfo) -> int:
+        samples, latent = info.data.get("samples", 1), info.data.get("latent", 1)
+        if batch * samples * latent > MOST_NOISE:
+            raise InputError(
+                f"{batch} rows with {samples} samples of {latent} latents each are {batch * samples * latent:,} random "
+                f"numbers a step, more than the {MOST_NOISE:,} that fit into memory; use a smaller batch"
+            )
+        return batch
 
     @field_validator("optimizer_options")
     @classmethod
@@ -221,76 +247,22 @@ def _check_options(factory: Any, name: str, options: Mapping[str, Any]) -> None:
     try:
         factory(**options)
     except TypeError as error:
-        raise InputError(f"{name} cannot use {_short(dict(options))} ({error})") from None
+        raise InputError(f"{name} cannot use {short(dict(options))} ({error})") from None
 
 
-def read_config(path: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
-    """The settings in a JSON file with ``overrides`` on top, or the defaults without one.
+def read_config(path: str | Path | None = None, flags: Mapping[str, Any] | None = None) -> Config:
+    """The settings in a JSON file with those given as flags on top, or the defaults without either.
 
     Raises:
-        InputError: all that is wrong, one line, each with its path and, for an unknown key, the nearest known one.
+        InputError: all that is wrong, one line, each with its flag or its path in the file, and for an unknown key the
+            nearest known one.
     """
-    settings: dict[str, Any] = {}
-    if path is not None:
-        settings = _read_object(Path(path))
-    source = f"{path}: " if path is not None else ""
+    in_file = {} if path is None else read_object(Path(path))
+    flags = flags or {}
     try:
-        return Config.model_validate({**settings, **(overrides or {})})
+        return Config.model_validate({**in_file, **flags})
     except ValidationError as error:
-        raise InputError(source + "; ".join(_describe(problem) for problem in error.errors())) from None
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(
-            f"{path} does not exist; name a JSON parameter file, or leave it out for the defaults"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as text: {error}") from None
-    try:
-        settings = json.loads(text, object_pairs_hook=partial(_unique_keys, path))
-    except InputError:
-        raise
-    except ValueError as error:  # a JSONDecodeError, or a number of thousands of digits
-        raise InputError(f"{path} is not JSON ({error})") from None
-    except RecursionError:
-        raise InputError(f"{path} is nested too deeply; settings are one flat object") from None
-    if not isinstance(settings, dict):
-        raise InputError(f"{path} must hold a JSON object of settings, saw {type(settings).__name__}")
-    return settings
-
-
-def _unique_keys(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    settings = dict(pairs)
-    if len(settings) != len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = sorted({key for key in keys if keys.count(key) > 1})
-        raise InputError(f"{path}: {', '.join(repeated)} is set more than once; keep one")
-    return settings
-
-
-def _describe(problem: Any) -> str:
-    where = ".".join(str(step) for step in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(where.lower(), Config.model_fields, n=1)
-        return f"{where}: unknown setting" + (f", did you mean {near[0]}?" if near else "")
-    if problem["type"] == "value_error":
-        message = str(problem["ctx"]["error"])
-        return f"{where}: {message}" if where else message
-    message = problem["msg"][0].lower() + problem["msg"][1:]
-    suggestion = ""
-    if problem["type"] == "literal_error" and isinstance(problem["input"], str):
-        choices = str(problem["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-        near = difflib.get_close_matches(problem["input"].lower(), choices, n=1)
-        suggestion = f", did you mean {near[0]}?" if near else ""
-    return f"{where}: {message}, got {_short(problem['input'])}{suggestion}"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+        raise InputError(explain(error, path, flags, known=Config.model_fields)) from None
 
 
 def prepare_data(config: Config) -> tuple[Config, Dataset]:
@@ -334,10 +306,3 @@ def _holds_bits(rows: npt.NDArray[Any]) -> bool:
     white = 255 if rows.dtype == np.uint8 else 1
     blocks = (rows[begin : begin + 1000] for begin in range(0, len(rows), 1000))
     return not any(((block > 0) & (block < white)).any() for block in blocks)
-
-
-def describe_settings() -> list[tuple[str, str, str]]:
-    """(name, default, description) of every setting, for ``--help``."""
-    return [
-        (name, json.dumps(field.get_default()), field.description or "") for name, field in Config.model_fields.items()
-    ]

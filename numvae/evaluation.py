@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numvae.arrays import Array
+from numvae.blocks import blocks
 from numvae.datasets.binarization import Binarization, fresh
 from numvae.devices import Device, to_device, to_host
 from numvae.estimators import log_mean_exp
@@ -18,8 +19,6 @@ from numvae.models import VAE
 from numvae.objectives import elbo_monte_carlo, elbo_terms
 
 __all__ = ["Evaluation", "evaluate", "evaluate_importance_weighted"]
-
-BLOCK_ROWS = 250
 
 
 @dataclass(frozen=True)
@@ -90,9 +89,8 @@ def batches(
     binarize: Binarization,
     device: Device,
 ) -> Iterator[tuple[Array, Array]]:
-    """Pairs (x, noise) of at most ``BLOCK_ROWS`` rows times samples, or of one row where there are more samples."""
-    block = max(1, BLOCK_ROWS // samples)
-    for begin in range(0, len(rows), block):
-        x = binarize(rows[begin : begin + block], rng, theta.dtype)
+    """Pairs (x, noise) that together hold all rows, cut into ``blocks``."""
+    for block in blocks(len(rows), samples):
+        x = binarize(rows[block], rng, theta.dtype)
         noise = model.posterior.noise(rng, (samples, len(x), model.latents), theta.dtype)
         yield to_device(x, device), to_device(noise, device)

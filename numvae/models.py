@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -28,7 +28,7 @@ class VAE:
     """
 
     encoder: Network
-    decoder: Chain
+    decoder: Network
     latents: int
     posterior: Normal = Normal()
     likelihood: Bernoulli | Normal | FixedStdNormal = Bernoulli()
@@ -110,6 +110,8 @@ def start_at_data(model: VAE, theta: Array, mean: Array, std: Array) -> None:
     """Write into ``theta`` a last decoder bias that makes an untrained model put out the data's own mean and std.
 
     Learning then starts from the best constant picture instead of from grey noise.  mean, std: (D,), means in [0, 1].
+    What stands behind the decoder's last ``Dense`` must have an ``inverse``; a decoder without either keeps the bias it
+    has.
     """
     mean, std = np.clip(mean, 0.001, 0.999), np.maximum(std, 0.001)
     if isinstance(model.likelihood, Bernoulli):
@@ -118,11 +120,21 @@ def start_at_data(model: VAE, theta: Array, mean: Array, std: Array) -> None:
         wanted = np.concatenate([mean, np.log(std)])
     else:
         wanted = mean
-    for (name, _), part in zip(reversed(model.decoder.layout.pieces), reversed(model.decoder.parts), strict=True):
-        weights = dict(model.decoder.layout.leaves(model.layout.views(theta)["decoder"]))
+    for part, weights in _last_to_first(model.decoder, model.layout.views(theta)["decoder"]):
         if isinstance(part, Dense):
-            weights[f"{name}.b"][...] = wanted
+            part.layout.views(weights)["b"][...] = wanted
+            return
+        if not hasattr(part, "inverse"):
             return
         if isinstance(part, SharedLogStd):
-            weights[f"{name}.log_std"][...] = np.log(std).mean()
+            weights[...] = np.log(std).mean()
         wanted = part.inverse(wanted)
+
+
+def _last_to_first(network: Network, theta: Array) -> Iterator[tuple[Any, Array]]:
+    """The parts of a chain, and of chains within it, with their weights; any other network is its own only part."""
+    if not isinstance(network, Chain):
+        yield network, theta
+        return
+    for part, weights in zip(reversed(network.parts), reversed(network.layout.views(theta).values()), strict=True):
+        yield from _last_to_first(part, weights)

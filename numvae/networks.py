@@ -78,7 +78,7 @@ class Activation:
         y, function_pullback = self.function(x)
 
         def pullback(dy: Array, out: Array | None = None) -> tuple[Array, Array]:
-            return (theta if out is None else out), function_pullback(dy)[0]
+            return (np.empty_like(theta) if out is None else out), function_pullback(dy)[0]
 
         return y, pullback
 
@@ -135,7 +135,7 @@ class LeastLogStd:
         def pullback(dy: Array, out: Array | None = None) -> tuple[Array, Array]:
             dmean, dlog_std = np.split(dy, 2, axis=-1)
             (draw,) = softplus_pullback(dlog_std)  # (networks.5)
-            return (theta if out is None else out), np.concatenate([dmean, draw], axis=-1)
+            return (np.empty_like(theta) if out is None else out), np.concatenate([dmean, draw], axis=-1)
 
         return y, pullback
 
@@ -165,7 +165,7 @@ class SigmoidMean:
         def pullback(dy: Array, out: Array | None = None) -> tuple[Array, Array]:
             (draw,) = sigmoid_pullback(dy[..., : self.features])
             dx = np.concatenate([draw, dy[..., self.features :]], axis=-1)  # (networks.7)
-            return (theta if out is None else out), dx
+            return (np.empty_like(theta) if out is None else out), dx
 
         return y, pullback
 

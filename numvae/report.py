@@ -33,8 +33,8 @@ def draw_figures(run: Run, dataset: Dataset, folder: Path, check: ModelCheck | N
     return paths
 
 
-def write_report(run: Run, dataset: Dataset, check: ModelCheck | None = None) -> Path:
-    """Draw the pictures and write the run's self-contained page; its path."""
+def write_report(run: Run, dataset: Dataset, check: ModelCheck | None = None) -> tuple[Path, list[Path]]:
+    """Draw the pictures and write the run's self-contained page; its path and theirs."""
     paths = draw_figures(run, dataset, run.folder / "figures", check)
     config = run.config
     page = run.folder / "index.html"
@@ -53,7 +53,7 @@ def write_report(run: Run, dataset: Dataset, check: ModelCheck | None = None) ->
             "Every gradient was derived by hand."
         ],
     )
-    return page
+    return page, paths
 
 
 def _pictures(run: Run, dataset: Dataset, check: ModelCheck | None) -> dict[str, Callable[[], Axes]]:

@@ -1,8 +1,12 @@
-"""A training run and its folder: config.json, history.jsonl, checkpoint.npz, figures/ and index.html."""
+"""A training run and its folder: config.json, history.jsonl, checkpoint.npz, figures/ and index.html.
+
+config.json is what makes a folder that of a run: a new run writes it last, and only where there is none.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +19,23 @@ from numvae.arrays import Array
 from numvae.atomic import write_atomically
 from numvae.checkpoints import read_checkpoint, save_state
 from numvae.config import Config, prepare_data, read_config
-from numvae.datasets import BINARIZATIONS, DATASETS, Dataset
+from numvae.datasets import BINARIZATIONS, DATASETS, Dataset, binarize_once, load
 from numvae.devices import to_host
-from numvae.errors import DivergedError, InputError
+from numvae.errors import InputError
 from numvae.gradcheck import ModelCheck, check_model
 from numvae.models import VAE
-from numvae.training import Recipe, State, generator
+from numvae.randomness import generator
+from numvae.training import Recipe, State, require_finite_state
 
-__all__ = ["Run", "create_run", "next_free_folder", "open_run", "resume_run"]
+__all__ = ["CHANGEABLE", "Run", "claim_folder", "create_run", "open_run", "resume_run"]
 
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.jsonl", "checkpoint.npz"
 CHECKED_ROWS = 5
+
+CHANGEABLE = frozenset(
+    ["epochs", "device", "lr", "clip_norm", "schedule", "schedule_options", "warm_up", "optimizer_options"]
+)
+"""Settings that a run can be resumed with: those that leave model, data and kind of optimizer as they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +48,8 @@ class Run:
     state: State
     features: int
     image_shape: tuple[int, int] | None
+    fingerprint: tuple[int, int] | None = None
+    """``Dataset.fingerprint`` of the data it is trained on."""
 
     @property
     def recipe(self) -> Recipe:
@@ -45,16 +57,21 @@ class Run:
         return self.config.build_recipe()
 
     def load_data(self, data: str | None = None) -> Dataset:
-        """The data the run is trained on, or other ``data`` prepared in the same way.
+        """The data the run is trained on; or other ``data``, all of it for testing unless it has a test part.
 
         Raises:
             InputError: it cannot be loaded, or its rows do not fit the model.
         """
-        config = self.config if data is None else self.config.model_copy(update={"data": data})
-        dataset = prepare_data(config)[1]
+        config = self.config
+        if data is None or _lasting_name(data) == config.data:
+            dataset = prepare_data(config)[1]
+        else:
+            dataset = load(data, seed=config.seed).for_testing()
+            if config.binarize == "fixed":
+                dataset = binarize_once(dataset, seed=config.seed)
         if dataset.features != self.features:
             raise InputError(
-                f"{config.data} has {dataset.features} features per row, but {self.folder} was trained on "
+                f"{data or config.data} has {dataset.features} features per row, but {self.folder} was trained on "
                 f"{self.features}"
             )
         return dataset
@@ -63,13 +80,16 @@ class Run:
         """Checkpoint first, then history: a kill in between loses nothing, for the checkpoint holds the history too.
 
         Raises:
-            DivergedError: a weight is not finite; the last good checkpoint stays.
+            DivergedError: a weight or a moment is not finite; the last good checkpoint stays.
         """
-        for name, piece in self.model.layout.leaves(self.theta):
-            if not np.isfinite(piece).all():
-                raise DivergedError(f"step {self.state.step} took the weights {name} out of range; try a smaller --lr")
+        require_finite_state(self.model, self.recipe, self.state)
         save_state(
-            self.folder / CHECKPOINT, self.model, self.state, features=self.features, image_shape=self.image_shape
+            self.folder / CHECKPOINT,
+            self.model,
+            self.state,
+            features=self.features,
+            image_shape=self.image_shape,
+            fingerprint=self.fingerprint,
         )
         lines = "".join(json.dumps(row) + "\n" for row in self.state.history)
         write_atomically(self.folder / HISTORY, lambda file: file.write(lines.encode()))
@@ -115,41 +135,59 @@ class Run:
 
 
 def create_run(config: Config, folder: Path | None = None) -> tuple[Run, Dataset]:
-    """Load the data, make the folder, and save the effective config and a first checkpoint.
+    """Load the data, make the folder (by default the next free one), and save a first checkpoint, then the config.
+
+    A run killed before it has its config.json is none: started again, it starts afresh.
 
     Raises:
         InputError: unusable data, or a folder that cannot be made or already holds a run.
     """
-    folder = next_free_folder(config.data) if folder is None else folder
-    if (folder / CONFIG).exists():
-        raise InputError(f"{folder} already holds a run; continue it with --resume {folder}, or name another --out")
+    if folder is not None:
+        _require_no_run(folder)
     config, dataset = prepare_data(config)
-    if config.data not in DATASETS:
-        config = config.model_copy(update={"data": str(Path(config.data).resolve())})
+    config = config.model_copy(update={"data": _lasting_name(config.data)})
     model = config.build_model(dataset.features)
     state = config.build_state(model, dataset)
-    run = Run(folder, config, model, state, dataset.features, dataset.image_shape)
     try:
+        folder = claim_folder(config.data) if folder is None else folder
         folder.mkdir(parents=True, exist_ok=True)
-        _write_config(run)
+        run = Run(folder, config, model, state, dataset.features, dataset.image_shape, dataset.fingerprint)
         run.save()
+        _create_config(run)
     except OSError as error:
-        raise InputError(f"--out {folder} cannot be written: {error.strerror}") from None
+        raise InputError(f"--out {folder or 'runs'} cannot be written: {error.strerror}") from None
     return run, dataset
 
 
 def resume_run(folder: Path, overrides: Mapping[str, Any] | None = None) -> tuple[Run, Dataset]:
-    """A run and its data, to go on with; ``overrides`` replace settings that leave the model as it is, and are saved.
+    """A run and its data, to go on with.  ``overrides`` replace ``CHANGEABLE`` settings, and are saved.
+
+    Without overrides but ``epochs`` the run ends bit for bit as if it had never stopped.  With others it is another
+    run from here on, which no single config.json repeats; its history does not say where it changed.  A schedule is
+    replaced with its options, and still counts steps from the start of the run.
 
     Raises:
-        InputError: no run, or a damaged one; unusable data; fewer epochs than are done.
+        InputError: no run, or a damaged one; another override; unusable or changed data; fewer epochs than are done.
     """
+    overrides = dict(overrides or {})
+    fixed = sorted(overrides.keys() - CHANGEABLE)
+    if fixed:
+        raise InputError(
+            f"{folder} cannot go on with another {', '.join(fixed)}; what can change is {', '.join(sorted(CHANGEABLE))}"
+        )
+    if "schedule" in overrides:
+        overrides = {"schedule_options": {}, **overrides}
     run = open_run(folder, overrides)
     done = run.state.epoch
     if run.config.epochs < done:
         raise InputError(f"{folder} has {done} epochs done; --epochs must be at least that, got {run.config.epochs}")
     dataset = run.load_data()
-    _write_config(run)
+    if dataset.fingerprint != run.fingerprint:
+        raise InputError(
+            f"the {len(dataset.train)} training rows of {run.config.data} are not those that {folder} was trained on; "
+            "put the data back, or train anew"
+        )
+    write_atomically(folder / CONFIG, lambda file: file.write(_as_json(run.config)))
     return run, dataset
 
 
@@ -169,24 +207,54 @@ def open_run(folder: Path, overrides: Mapping[str, Any] | None = None) -> Run:
     checkpoint = read_checkpoint(folder / CHECKPOINT)
     model = config.build_model(checkpoint.features)
     state = checkpoint.state(model, device=config.device)
-    saved = (state.theta.dtype, set(state.moments))
-    if saved != (np.dtype(config.dtype), set(config.build_optimizer().start(state.theta))):
+    wanted = config.build_optimizer().start(state.theta)
+    shapes = [{name: np.shape(value) for name, value in moments.items()} for moments in (state.moments, wanted)]
+    if state.theta.dtype != np.dtype(config.dtype) or shapes[0] != shapes[1]:
         raise InputError(
             f"{folder / CHECKPOINT} was saved with another optimizer or dtype than {folder / CONFIG} says by now; "
             "set them back, or train anew"
         )
-    return Run(folder, config, model, state, checkpoint.features, checkpoint.image_shape)
+    return Run(folder, config, model, state, checkpoint.features, checkpoint.image_shape, checkpoint.fingerprint)
 
 
-def next_free_folder(data: str) -> Path:
-    """runs/NAME-1, or the first number that is free."""
+def claim_folder(data: str) -> Path:
+    """Make runs/NAME-1, or the first number that nobody has: of two that ask at once, each gets a folder of its own."""
     name = data if data in DATASETS else Path(data).stem or "data"
     number = 1
-    while (Path("runs") / f"{name}-{number}").exists():
-        number += 1
-    return Path("runs") / f"{name}-{number}"
+    while True:
+        folder = Path("runs") / f"{name}-{number}"
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1
 
 
-def _write_config(run: Run) -> None:
-    text = json.dumps(run.config.model_dump(), indent=2) + "\n"
-    write_atomically(run.folder / CONFIG, lambda file: file.write(text.encode()))
+def _require_no_run(folder: Path) -> None:
+    if (folder / CONFIG).exists():
+        raise InputError(f"{folder} already holds a run; continue it with --resume {folder}, or name another --out")
+
+
+def _create_config(run: Run) -> None:
+    """Write config.json where there is none: of two runs that start in one folder at once, one is refused here."""
+    path = run.folder / CONFIG
+    try:
+        with path.open("xb") as file:
+            file.write(_as_json(run.config))
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError:
+        _require_no_run(run.folder)
+        raise
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _as_json(config: Config) -> bytes:
+    return (json.dumps(config.model_dump(), indent=2) + "\n").encode()
+
+
+def _lasting_name(data: str) -> str:
+    """What finds the data from any folder: the name of a data set, or an absolute path."""
+    return data if data in DATASETS else str(Path(os.path.expanduser(data)).resolve())

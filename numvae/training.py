@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numvae.arrays import Array, Pullback
+from numvae.blocks import blocks
 from numvae.datasets.binarization import Binarization, fresh
 from numvae.datasets.dataset import Dataset
 from numvae.devices import Device, to_device, to_host
@@ -22,19 +23,20 @@ from numvae.models import VAE, start_at_data
 from numvae.objectives import elbo, weight_log_prior
 from numvae.optimizers import Adam, Optimizer, clip_norm
 from numvae.parameters import Initializer, glorot, initial_theta
+from numvae.randomness import generator
 from numvae.schedules import Constant, Schedule
-from numvae.watching import first_nonfinite
+from numvae.watching import first_nonfinite, require_finite
 
-__all__ = ["Objective", "Recipe", "State", "bound_and_gradient", "generator", "start", "train"]
+__all__ = ["Objective", "Recipe", "State", "bound_and_gradient", "generator", "require_finite_state", "start", "train"]
 
 Objective: TypeAlias = Callable[[VAE, Array, Array, Array, Estimator], tuple[Array, Pullback]]
 
-BLOCK_ROWS = 334
-"""Rows times samples taken through a model at once: few enough for fresh arrays in cache, enough for fast products."""
-
 DATA_START_ROWS = 10_000
 
-STREAMS = {"weights": 0, "order": 1, "noise": 2, "evaluation": 3, "pictures": 4}
+HISTORY_KEYS = {"epoch", "step", "samples", "seconds", "train_elbo", "test_elbo", "test_reconstruction", "test_kl"}
+
+DEVICE_CHECK_STEPS = 100
+"""On a device, where looking means waiting, so many steps pass between two looks at the weights."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,6 @@ class State:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def generator(seed: int, stream: str, *numbers: int) -> np.random.Generator:
-    """An independent generator for one use of a run's seed; ``STREAMS`` names the uses."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(STREAMS[stream], *numbers)))
-
-
 def start(
     model: VAE,
     dataset: Dataset,
@@ -99,13 +96,6 @@ def start(
         start_at_data(model, theta, rows.mean(axis=0) / scale, rows.std(axis=0) / scale)
     theta = to_device(theta, recipe.device)
     return State(theta, recipe.optimizer.start(theta), generator(recipe.seed, "noise"))
-
-
-def blocks(rows: int, samples: int) -> Iterator[slice]:
-    """Cut a batch into equal parts of about ``BLOCK_ROWS`` rows times samples, and of one row at least."""
-    count = math.ceil(rows * samples / BLOCK_ROWS)
-    size = math.ceil(rows / count)
-    return (slice(begin, min(begin + size, rows)) for begin in range(0, rows, size))
 
 
 def bound_and_gradient(
@@ -143,7 +133,12 @@ def train(
     its row stands at the end of ``state.history``.
 
     Raises:
-        DivergedError: a NaN or an infinity appeared.  The state is the last good one, before that step.
+        DivergedError: a NaN or an infinity appeared; the message names the step and the rule that made it.  A step
+            whose bound or gradient is not finite leaves the state as it was before.  Where it is the optimiser that
+            left the range of numbers, the state is spoilt, and that shows in the step after, or before a checkpoint is
+            written.  On a device the weights are looked at every ``DEVICE_CHECK_STEPS`` steps and at the end of an
+            epoch, so that no step waits for the host: the step is then known to within so many, the rule not at all,
+            and the state is spoilt.
     """
     rows = len(dataset.train)
     while state.epoch < recipe.epochs:
@@ -175,14 +170,45 @@ def _step(model: VAE, dataset: Dataset, recipe: Recipe, state: State, picked: np
         gradient += prior_pullback(1 / len(dataset.train))[0]
     if recipe.device == "cpu" and not math.isfinite(float(bound_sum) + float(np.dot(gradient, gradient))):
         state.noise_rng.bit_generator.state = noise_state
-        culprit = first_nonfinite(model, state.theta, x, noise, recipe.objective, recipe.estimator)
-        raise _diverged(f"step {state.step + 1}", culprit or "the sum over rows or the gradient's length overflows")
+        require_finite_state(model, recipe, state)
+        parts = ((x[block], noise[:, block]) for block in blocks(len(x), len(noise)))
+        culprit = _culprit(model, recipe, state, parts) or "the sum over rows or the gradient's length overflows"
+        raise _diverged(f"step {state.step + 1}", culprit)
     if recipe.clip_norm is not None:
         clip_norm(gradient, recipe.clip_norm)
     recipe.optimizer.ascend(state.theta, gradient, state.moments, scale=recipe.schedule(state.step))
     state.step += 1
     state.batches += 1
     state.bound_sum = state.bound_sum + bound_sum
+    looks = recipe.device != "cpu" and state.step % DEVICE_CHECK_STEPS == 0
+    if looks and not math.isfinite(float(to_host(np.dot(state.theta, state.theta)))):
+        require_finite_state(model, recipe, state)
+
+
+def require_finite_state(model: VAE, recipe: Recipe, state: State) -> None:
+    """Look at every weight, and at every number that the optimiser remembers.
+
+    Raises:
+        DivergedError: one is not finite: the last step's ``ascend`` made it (on a device, where nobody looked at the
+            gradient, the last step or one before).
+    """
+    maker = f"{type(recipe.optimizer).__name__}.ascend" if recipe.device == "cpu" else "this or an earlier step"
+    try:
+        for name, piece in model.layout.leaves(state.theta):
+            require_finite([piece], f"{maker} (the weights {name})")
+        for name, value in state.moments.items():
+            require_finite([value], f"{maker} (the moments {name})")
+    except DivergedError as first:
+        raise _diverged(f"step {state.step}", str(first)) from None
+
+
+def _culprit(model: VAE, recipe: Recipe, state: State, parts: Iterable[tuple[Array, Array]]) -> str | None:
+    """The rule that made the first NaN or infinity on one of the parts (x, noise), if any did."""
+    for x, noise in parts:
+        culprit = first_nonfinite(model, state.theta, x, noise, recipe.objective, recipe.estimator)
+        if culprit is not None:
+            return culprit
+    return None
 
 
 def _history_row(model: VAE, dataset: Dataset, recipe: Recipe, state: State) -> dict[str, float]:
@@ -200,17 +226,12 @@ def _history_row(model: VAE, dataset: Dataset, recipe: Recipe, state: State) -> 
         "test_kl": test.kl,
     }
     if not all(math.isfinite(value) for value in row.values()):
-        raise _diverged(f"after step {state.step}", _culprit_on_test_rows(model, dataset, recipe, state))
+        require_finite_state(model, recipe, state)
+        rng = generator(recipe.seed, "evaluation")
+        parts = batches(model, state.theta, dataset.test, rng, 1, recipe.binarize, recipe.device)
+        culprit = _culprit(model, recipe, state, parts) or "the sum of the bound over the epoch's rows overflows"
+        raise _diverged(f"after step {state.step}", culprit)
     return row
-
-
-def _culprit_on_test_rows(model: VAE, dataset: Dataset, recipe: Recipe, state: State) -> str:
-    rng = generator(recipe.seed, "evaluation")
-    for x, noise in batches(model, state.theta, dataset.test, rng, 1, recipe.binarize, recipe.device):
-        culprit = first_nonfinite(model, state.theta, x, noise, recipe.objective, recipe.estimator)
-        if culprit is not None:
-            return culprit
-    return "the sum of the bound over the epoch's rows overflows"
 
 
 def _diverged(when: str, culprit: str) -> DivergedError:

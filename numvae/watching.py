@@ -15,7 +15,7 @@ from numvae.models import VAE
 from numvae.networks import Chain, Network
 from numvae.parameters import Layout
 
-__all__ = ["first_nonfinite"]
+__all__ = ["first_nonfinite", "require_finite"]
 
 
 def first_nonfinite(
@@ -23,22 +23,21 @@ def first_nonfinite(
 ) -> str | None:
     """A few words that name the first rule, in the order of computation, whose value or gradient is not finite.
 
-    None where all of them are finite: then it is a sum over them that overflows.
+    None where all of them are finite: then it is a sum over them that overflows.  The weights must be finite.
     """
     try:
-        for name, piece in model.layout.leaves(theta):
-            _require_finite([piece], f"the weights {name}")
-        _require_finite([x], "the data")
-        _require_finite([noise], "the noise")
+        require_finite([x], "the data")
+        require_finite([noise], "the noise")
         bound, pullback = objective(_watched_model(model), theta, x, noise, estimator)
-        _require_finite([bound], "the bound")
-        _require_finite(pullback(np.full_like(bound, 1 / len(x))), "the bound's pullback")
+        require_finite([bound], "the bound")
+        require_finite(pullback(np.full_like(bound, 1 / len(x))), "the bound's pullback")
     except DivergedError as first:
         return str(first)
     return None
 
 
-def _require_finite(arrays: Iterable[Any], name: str) -> None:
+def require_finite(arrays: Iterable[Any], name: str) -> None:
+    """Raise DivergedError, ``name`` made the first NaN or infinity, unless all numbers in all arrays are finite."""
     for array in arrays:
         if array is None or isinstance(array, float):
             continue
@@ -55,12 +54,12 @@ def _watched_rule(rule: Callable[..., tuple[Any, Pullback]], name: str) -> Calla
     def watched(*arguments: Any, **keywords: Any) -> tuple[Any, Pullback]:
         with np.errstate(all="ignore"):
             value, pullback = rule(*arguments, **keywords)
-        _require_finite([value], name)
+        require_finite([value], name)
 
         def watched_pullback(*cotangents: Any, **outputs: Any) -> tuple[Any, ...]:
             with np.errstate(all="ignore"):
                 gradients = pullback(*cotangents, **outputs)
-            _require_finite(gradients, f"the pullback of {name}")
+            require_finite(gradients, f"the pullback of {name}")
             return gradients
 
         return value, watched_pullback

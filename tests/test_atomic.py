@@ -73,7 +73,33 @@ def test_a_bare_name_is_a_file_of_the_current_folder(tmp_path, monkeypatch):
     assert (tmp_path / "a.bin").read_bytes() == b"content"
 
 
+def test_an_error_names_the_file_and_not_the_temporary_one_beside_it(tmp_path, monkeypatch):
+    for path in (tmp_path / "no" / "a.bin", tmp_path / ("a" * 300), tmp_path):
+        with pytest.raises(OSError, match="a") as caught:
+            write_atomically(path, lambda file: file.write(b"content"))
+        assert str(caught.value).endswith(f": '{path}'")
+
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(atomic.os, "fsync", fail)
+    with pytest.raises(OSError, match=r"No space left on device: .*a\.bin'$"):
+        write_atomically(tmp_path / "a.bin", lambda file: file.write(b"content"))
+
+
+def test_an_error_about_another_file_still_names_that(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        write_atomically(tmp_path / "a.bin", lambda file: file.write((tmp_path / "other").read_bytes()))
+    assert caught.value.filename == str(tmp_path / "other")
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
-def test_others_may_read_the_file(tmp_path):
-    write_atomically(tmp_path / "a.bin", lambda file: file.write(b"content"))
-    assert stat.S_IMODE((tmp_path / "a.bin").stat().st_mode) == 0o644
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_the_umask_says_who_may_read_the_file(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        write_atomically(tmp_path / "a.bin", lambda file: file.write(b"content"))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.bin").stat().st_mode) == mode

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
+import math
 import os
 from dataclasses import replace
 
@@ -15,7 +17,7 @@ from numvae.checkpoints import read_checkpoint, save_state
 from numvae.errors import InputError
 from numvae.optimizers import OPTIMIZERS, AdaGrad, Adam, Momentum
 from numvae.schedules import Cosine, Exponential, WarmUp
-from numvae.training import Recipe, start, train
+from numvae.training import HISTORY_KEYS, Recipe, start, train
 from tests.small_runs import BATCH, DIGITS, MODEL, SIDE, begin, same_state
 
 RECIPE = Recipe(epochs=3, batch=BATCH)
@@ -70,6 +72,12 @@ def test_it_knows_the_data_that_the_model_was_made_for(path):
     found = read_checkpoint(path)
     assert found.features == DIGITS.features
     assert found.image_shape == (SIDE, SIDE)
+
+
+def test_it_knows_the_rows_that_the_model_was_trained_on(path):
+    assert read_checkpoint(path).fingerprint is None
+    save_state(path, MODEL, STATE, features=DIGITS.features, fingerprint=DIGITS.fingerprint)
+    assert read_checkpoint(path).fingerprint == DIGITS.fingerprint
 
 
 def test_rows_that_are_no_images_have_no_shape(tmp_path):
@@ -202,8 +210,80 @@ def write_pickle(path):
 def test_what_is_no_checkpoint_is_refused(path, write):
     write(path)
     line = refusal(path)
-    assert "cannot be read" in line or "parts of one are missing" in line
+    assert "cannot be read" in line or "missing or out of order; restore the file, or train again" in line
     assert not (path.parent / "unpickled").exists()
+
+
+def rewrite(path, arrays=None, **about):
+    """Change what stands in a checkpoint; None takes an array out."""
+    found = dict(np.load(path)) | (arrays or {})
+    found["about"] = np.frombuffer(json.dumps(json.loads(found["about"].tobytes()) | about).encode(), np.uint8)
+    np.savez(path, **{name: array for name, array in found.items() if array is not None})
+
+
+def test_a_checkpoint_written_anew_as_it_was_is_read(path):
+    """The negative control of the two tests below."""
+    rewrite(path)
+    assert same_state(read_checkpoint(path).state(MODEL), STATE)
+
+
+ROW = {name: 1.0 for name in HISTORY_KEYS}
+NOISE = STATE.noise_rng.bit_generator.state
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("features", wrong) for wrong in ("x", None, -1, 49.0, True, [49], 10**400)),
+        *(("image_shape", wrong) for wrong in ("x", [7], [7, "x"], 49, [7, 8])),
+        *(("fingerprint", wrong) for wrong in ("x", [200], [200, -1], {})),
+        *(("layout", wrong) for wrong in ("x", None)),
+        *(("numbers", wrong) for wrong in ("x", None, {"step": "x"}, {"step": None}, {"step": math.nan})),
+        *(("epoch", wrong) for wrong in ("x", None, -1, 1.5, math.inf, 2**60)),
+        *(("batches", wrong) for wrong in ("x", -1)),
+        *(("step", wrong) for wrong in ("x", [1])),
+        *(("bound_sum", wrong) for wrong in ("x", None)),
+        *(("seconds", wrong) for wrong in ("x", math.nan)),
+        *(("history", wrong) for wrong in (None, 3, [3], [{}], [ROW | {"step": "x"}], [ROW | {"seconds": 0}])),
+    ],
+)
+def test_what_is_out_of_order_is_named(path, name, value):
+    rewrite(path, **{name: value})
+    assert f"is no checkpoint, {name} missing or out of order; restore the file, or train again" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "state", ["x", None, {}, NOISE | {"bit_generator": "MT19937"}, NOISE | {"state": {"state": "x"}}]
+)
+def test_a_generator_that_is_none_is_refused(path, state):
+    rewrite(path, noise_rng=state)
+    line = refusal(path)
+    assert "cannot be read" in line
+    assert line.endswith("restore the file, or train again")
+
+
+@pytest.mark.parametrize("name", ["theta", "moment.first"])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda vector: np.append(vector, vector[:1]),
+        lambda vector: vector[:, None],
+        lambda vector: vector.astype(np.float16),
+        lambda vector: vector.astype(int),
+        lambda vector: np.where(np.arange(vector.size) == 3, np.float32(np.nan), vector),
+        lambda vector: np.where(np.arange(vector.size) == 3, np.float32(np.inf), vector),
+    ],
+    ids=["longer", "a matrix", "float16", "integers", "NaN", "infinity"],
+)
+def test_vectors_that_are_no_weights_are_refused(path, name, spoil):
+    rewrite(path, {name: spoil(np.load(path)[name])})
+    assert "missing or out of order" in refusal(path)
+
+
+def test_the_sum_of_an_epoch_may_have_overflowed(path):
+    """Then the end of the epoch says so."""
+    rewrite(path, bound_sum=-math.inf)
+    assert read_checkpoint(path).state(MODEL).bound_sum == -math.inf
 
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path):

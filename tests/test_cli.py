@@ -17,9 +17,11 @@ import numpy as np
 import pytest
 
 import numvae as package
-from numvae import Bernoulli, Normal, cli
+from numvae import Bernoulli, Normal, cli, flags, progress
 from numvae.config import Config, read_config
 from numvae.datasets import BINARIZATIONS, DATASETS
+from numvae.errors import CheckError
+from numvae.optimizers import OPTIMIZERS
 from numvae.runs import create_run, open_run
 from numvae.training import train
 from tests.small_runs import BATCH, DIGITS, MODEL, TEST_ROWS, TRAIN_ROWS, listing, numvae, same_state, write_digits
@@ -284,6 +286,18 @@ def test_a_finished_run_resumed_only_draws_its_page_anew(run):
     assert after["config.json"] == before["config.json"]
 
 
+def test_what_leaves_the_model_as_it_is_can_change_with_resume(run, no_report):
+    words = (
+        "--epochs 4 --lr 0.001 --clip-norm 5 --schedule cosine --warm-up 2 --device cpu --json "
+        '--schedule-options {"steps":100} --optimizer-options {"beta1":0.5}'
+    )
+    outcome = numvae("train", "--resume", run, *words.split())
+    assert outcome.json["epochs"] == 4, outcome.err
+    saved = json.loads((run / "config.json").read_text())
+    assert (saved["lr"], saved["clip_norm"], saved["schedule"], saved["warm_up"]) == (0.001, 5, "cosine", 2)
+    assert (saved["schedule_options"], saved["optimizer_options"]) == ({"steps": 100}, {"beta1": 0.5})
+
+
 # ---- evaluate, sample, figures, info
 
 
@@ -311,7 +325,7 @@ def test_evaluate_with_samples_adds_the_tighter_bound(finished):
 def test_evaluate_takes_other_data_of_the_same_width(finished, tmp_path):
     np.save(tmp_path / "other.npy", np.zeros((30, 49)))
     outcome = numvae("evaluate", finished[0], "--data", tmp_path / "other.npy", "--json")
-    assert outcome.json["rows"] == 3
+    assert outcome.json["rows"] == 30
     assert outcome.json["test_elbo"] != finished[1].json["test_elbo"]
 
 
@@ -336,6 +350,12 @@ def test_sample_draws_a_png(finished, tmp_path, count):
     assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_folders_for_pictures_are_made(finished):
+    assert numvae("sample", finished[0], "--n", 4, "--out", "not/there/s.png").code == 0
+    assert numvae("figures", finished[0], "--out", "not/here").code == 0
+    assert {"not/there/s.png", "not/here/manifold.png"} <= listing(Path()).keys()
+
+
 def test_a_seed_gives_the_same_picture_and_another_gives_another(finished):
     for name, seed in (("a.png", 1), ("b.png", 1), ("c.png", 2)):
         assert numvae("sample", finished[0], "--n", 4, "--seed", seed, "--out", name).code == 0
@@ -354,6 +374,14 @@ def test_figures_draws_the_same_pictures_and_page_anew(run, finished):
     assert {name: content for name, content in listing(run).items() if name.startswith("figures")} == {
         name: content for name, content in originals.items() if name.startswith("figures")
     }
+
+
+def test_figures_lists_what_it_drew_and_not_what_lay_there(run):
+    (run / "figures" / "old.png").write_bytes(b"")
+    drawn = numvae("figures", run, "--json").json["figures"]
+    assert len(drawn) == 7
+    assert str(run / "figures" / "old.png") not in drawn
+    assert all(Path(path).exists() for path in drawn)
 
 
 def test_figures_elsewhere_are_the_pictures_alone(finished):
@@ -466,7 +494,46 @@ def test_train_has_a_flag_for_every_setting_and_shows_the_default():
     shown = " ".join(numvae("train", "--help").out.split())
     for name in Config.model_fields:
         assert f"--{name.replace('_', '-')} " in shown
-    assert '(default: "drawn")' in shown
+    assert "(default: drawn)" in shown
+    assert "(default: none)" in shown
+    assert "; one of identity, tanh, sigmoid, softplus, relu, leaky_relu, elu (default: tanh)" in shown
+
+
+def test_every_setting_is_described_with_its_type_default_and_choices():
+    described = {setting.name: setting for setting in flags.describe_settings()}
+    assert list(described) == list(Config.model_fields)
+    assert (described["lr"].kind, described["lr"].default, described["lr"].optional) == (float, None, True)
+    assert (described["hidden"].kind, described["hidden"].default, described["hidden"].optional) == (list, [500], False)
+    assert described["device"].choices == ("cpu", "cuda")
+    assert described["optimizer"].choices == tuple(OPTIMIZERS)
+    assert described["data"].choices == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "value"),
+    [
+        ("latent", "3", 3),
+        ("latent", "3.0", "3.0"),
+        ("latent", "none", "none"),
+        ("train_rows", "none", None),
+        ("lr", ".5", 0.5),
+        ("lr", "1e-3", 1e-3),
+        ("hidden", "500,200", [500, 200]),
+        ("hidden", " 5, 4 ", [5, 4]),
+        ("hidden", "5,", "5,"),
+        ("data", "5", "5"),
+        ("data", "none", "none"),
+        ("start_at_data", "False", False),
+        ("optimizer_options", '{"beta1": 0.5}', {"beta1": 0.5}),
+        ("optimizer_options", "[" * 100_000, "[" * 100_000),
+        ("seed", "9" * 5000, "9" * 5000),
+    ],
+)
+def test_a_word_becomes_what_json_would_hold_or_stays(name, word, value):
+    (setting,) = (each for each in flags.describe_settings() if each.name == name)
+    read = setting.read(word)
+    assert type(read) is type(value)
+    assert read == value
 
 
 def test_the_version_is_the_packages():
@@ -520,39 +587,53 @@ BAD = [
     ("--latent 2", "COMMAND"),
     ("train --latnt 2", "did you mean --latent?"),
     ("train --epoch 2", "did you mean --epochs?"),
-    ("train --latent", "expected one argument"),
+    ("train --latent", "numvae: --latent: expected one argument (see numvae train --help)"),
+    ("train --lr -1e-3", "--lr must be above 0, got -0.001"),
+    ("train --out {nothing}", "--out must name a file or folder, got ''"),
+    ("train --resume {nothing}", "--resume must name a file or folder, got ''"),
+    ("train {nothing}", "CONFIG.json must name a file or folder, got ''"),
+    ("info {nothing}", "DIR must name a file or folder, got ''"),
     ("train {digits} extra", "unrecognized arguments: extra"),
     # values
-    ("train --latent two", "latent: input should be a valid integer"),
-    ("train --latent 0", "latent: input should be greater than or equal to 1, got '0'"),
-    ("train --latent -3", "latent: input should be greater than or equal to 1"),
-    ("train --latent 1.5", "latent: input should be a valid integer"),
-    ("train --latent 99999999999", "latent: input should be less than or equal to"),
-    ("train --hidden 16,,8", "hidden.1: input should be a valid integer"),
-    ("train --hidden 16,x", "hidden.1: input should be a valid integer"),
-    ("train --hidden 0", "hidden.0: input should be greater than or equal to 1"),
+    ("train --latent two", "--latent must be a whole number, got 'two'"),
+    ("train --latent 0", "--latent must be at least 1, got 0"),
+    ("train --latent -3", "--latent must be at least 1, got -3"),
+    ("train --latent 1.5", "--latent must be a whole number, got '1.5'"),
+    ("train --latent 99999999999", "--latent must be at most 1,000,000,000, got 99999999999"),
+    ("train --hidden {nothing}", "--hidden must be whole numbers like 500 or 500,200, got ''"),
+    ("train --hidden 16,,8", "--hidden must be whole numbers like 500 or 500,200, got '16,,8'"),
+    ("train --hidden 16,x", "--hidden must be whole numbers like 500 or 500,200"),
+    ("train --hidden 0", "--hidden.0 must be at least 1, got 0"),
     ("train --hidden 100000000", "weights, more"),
-    ("train --epochs 0", "epochs: input should be greater"),
-    ("train --batch 0", "batch: input should be greater"),
-    ("train --samples 0", "samples: input should be greater"),
-    ("train --samples 1000000000", "samples: input should be less"),
-    ("train --lr 0", "lr: input should be greater than 0"),
-    ("train --lr nan", "lr: input should be"),
-    ("train --lr inf", "lr: input should be a finite number"),
-    ("train --lr fast", "lr: input should be a valid number"),
-    ("train --seed -1", "seed: input should be greater"),
-    ("train --dtype float16", "dtype: input should be 'float32' or 'float64', got 'float16'"),
+    ("train --epochs 0", "--epochs must be at least 1, got 0"),
+    ("train --batch 0", "--batch must be at least 1, got 0"),
+    ("train --samples 0", "--samples must be at least 1, got 0"),
+    ("train --samples 1000000000", "--samples must be at most 10,000"),
+    ("train --samples 10000 --batch 20000", "random numbers a step, more"),
+    ("train --lr 0", "--lr must be above 0, got 0"),
+    ("train --lr nan", "--lr must be a finite number, got nan"),
+    ("train --lr inf", "--lr must be a finite number, got inf"),
+    ("train --lr fast", "--lr must be a number, got 'fast'"),
+    ("train --seed -1", "--seed must be at least 0, got -1"),
+    ("train --dtype float16", "--dtype must be float32 or float64, got 'float16'"),
     ("train --optimizer adm", "did you mean adam?"),
-    ("train --estimator score", "estimator: input should be"),
-    ("train --binarize maybe", "binarize: input should be"),
-    ("train --likelihood poisson", "likelihood: input should be"),
-    ("train --device gpu", "device: input should be 'cpu' or 'cuda'"),
-    ("train --optimizer-options {{beta1:3}}", "--optimizer-options is not JSON"),
-    ("train --optimizer-options 3", "optimizer_options: input should be a valid dictionary"),
+    ("train --estimator score", "--estimator must be pathwise or score_function"),
+    ("train --binarize maybe", "--binarize must be auto, none, threshold, fixed or fresh"),
+    ("train --likelihood poisson", "--likelihood must be auto, bernoulli, normal"),
+    ("train --device gpu", "--device must be cpu or cuda, got 'gpu'"),
+    ("train --optimizer-options {{beta1:3}}", "--optimizer-options must be a JSON object like"),
+    ("train --optimizer-options 3", "--optimizer-options must be a JSON object like"),
     ('train --optimizer-options {{"beta9":1}}', "adam has no beta9"),
     ("train --schedule cosine", "cosine needs steps"),
     ("train --likelihood normal --binarize fresh", "use likelihood 'bernoulli' or binarize 'none'"),
-    ("train --latent 0 --lr -1 --optimizer adm", "lr: input should be greater than 0"),
+    ("train --latent 0 --lr -1 --optimizer adm", "--lr must be above 0, got -1"),
+    (
+        "train --latent 0 --hidden x --optimizer-options x",
+        "--hidden must be whole numbers like 500 or 500,200, got 'x'; --o",
+    ),
+    ("train --likelihood normal_fixed_std --fixed-std 1e-200", "--fixed-std must be at least 1e-06, got 1e-200"),
+    ("train --prior-precision 1e-320", "--prior-precision must be at least 1e-06"),
+    ("train --start-at-data maybe", "--start-at-data must be true or false, got 'maybe'"),
     # data
     ("train --data nowhere.npy", "nowhere.npy"),
     ("train --data drwan", "did you mean drawn?"),
@@ -571,7 +652,9 @@ BAD = [
     ("train --data {bad}/bits.npy --likelihood normal", "holds bits"),
     # parameter files
     ("train no.json", "no.json does not exist"),
-    ("train {bad}/empty", "cannot be read"),
+    ("train {bad}/empty", "is a folder, not a JSON parameter file"),
+    ("train {run}", "is a folder, not a JSON parameter file; to go on with the run in it: --resume"),
+    ("train /dev/zero", "saw a device or a pipe"),
     ("train {bad}/broken.json", "is not JSON"),
     ("train {bad}/list.json", "must hold a JSON object"),
     ("train {bad}/twice.json", "latent is set more than once"),
@@ -584,11 +667,11 @@ BAD = [
     ("train --data {digits} --out {long}", "File name too long"),
     ("train --resume nowhere", "holds no run"),
     ("train --resume {bad}/empty", "holds no run"),
-    ("train --resume {run} --lr 3 --seed 1", "not --lr, --seed"),
+    ("train --resume {run} --lr 3 --seed 1 --batch 5", "not --batch, --seed"),
     ("train --resume {run} --out other", "not --out"),
     ("train {bad}/unknown.json --resume {run}", "not CONFIG.json"),
     ("train --resume {run} --epochs 1", "has 3 epochs done"),
-    ("train --resume {run} --epochs x", "epochs: input should be a valid integer"),
+    ("train --resume {run} --epochs x", "--epochs must be a whole number, got 'x'"),
     ("train --resume {bad}/run-cut", "checkpoint.npz: cannot be read"),
     ("train --resume {bad}/run-mixed", "of another model"),
     ("train --resume {bad}/run-edited", "config.json must say which binarize"),
@@ -610,16 +693,17 @@ BAD = [
     ("sample {run} --seed -1 --out s.png", "--seed must be a whole number from 0 upwards, got -1"),
     ("sample {run} --seed x --out s.png", "--seed must be a whole number"),
     ("sample {run} --out s.jpg", "--out must name a .png file"),
-    ("sample {run} --out no/where/s.png", "there is no folder no/where"),
+    ("sample {run} --out {nothing}", "--out must name a .png file, got ''"),
+    ("sample {run} --out {bad}/words.txt/s.png", "words.txt: File exists"),
     ("sample {run} --out {bad}/folder.png", "folder.png: Is a directory"),
     ("sample nowhere --out s.png", "holds no run"),
     ("figures nowhere", "holds no run"),
-    ("figures {run} --out no/where", "there is no folder no"),
+    ("figures {run} --out {nothing}", "--out must name a file or folder"),
     ("figures {run} --out {bad}/words.txt", "words.txt: File exists"),
     ("gradcheck nowhere.json", "does not exist"),
     ("gradcheck {bad}/empty", "holds no run"),
     ("gradcheck {run} --latent 3", "leave out --latent"),
-    ("gradcheck --activation sine", "activation: input should be"),
+    ("gradcheck --activation sine", "--activation must be identity, tanh"),
     ("info nowhere", "holds no run"),
     ("info {run} extra", "unrecognized arguments: extra"),
 ]
@@ -629,7 +713,7 @@ BAD = [
 @pytest.mark.parametrize(("words", "said"), BAD, ids=[words for words, _ in BAD])
 def test_bad_input_gets_one_line_and_exit_code_2_and_leaves_nothing(places, words, said):
     before = {name: listing(Path(folder)) for name, folder in places.items()}
-    given = [word.format(**places, long="x" * 300) for word in words.split()]
+    given = [word.format(**places, long="x" * 300, nothing="") for word in words.split()]
     outcome = numvae(*given)
     assert outcome.code == 2, outcome.err
     assert outcome.out == ""
@@ -664,8 +748,9 @@ def test_an_empty_name_of_data_is_no_leave_to_take_other_data(finished):
         (MemoryError("Unable to allocate 3 TiB"), 2, "out of memory (Unable to allocate 3 TiB)"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (OSError(28, "No space left on device", "disk"), 2, "disk: No space left on device"),
+        (ZeroDivisionError("float division"), 1, "this is a bug, please report it: ZeroDivisionError: float division"),
     ],
-    ids=["memory", "Ctrl-C", "disk"],
+    ids=["memory", "Ctrl-C", "disk", "bug"],
 )
 def test_what_happens_before_training_leaves_one_line_and_no_folder(monkeypatch, error, code, said):
     def fail(seed):
@@ -677,6 +762,19 @@ def test_what_happens_before_training_leaves_one_line_and_no_folder(monkeypatch,
     assert said in outcome.err
     assert len(outcome.err.splitlines()) == 1
     assert listing(Path()) == {}
+
+
+@pytest.mark.parametrize("wanted", ["", "1"])
+def test_a_bug_is_one_line_and_its_place_is_shown_on_demand(monkeypatch, wanted):
+    def fail(options):
+        raise ZeroDivisionError("float division\nby zero")
+
+    monkeypatch.setenv("NUMVAE_TRACEBACK", wanted)
+    monkeypatch.setitem(cli.COMMANDS, "info", fail)
+    outcome = numvae("info")
+    assert outcome.code == 1
+    assert "ZeroDivisionError: float division by zero (NUMVAE_TRACEBACK=1 shows" in outcome.complaint
+    assert outcome.err.startswith("Traceback" if wanted else "numvae: this is a bug, please report it")
 
 
 # ---- divergence
@@ -713,7 +811,7 @@ def test_a_checkpoint_is_saved_every_so_many_seconds_and_after_every_epoch(
             raise OSError(5, "Input/output error")
         return fresh(rows, rng, dtype)
 
-    monkeypatch.setattr(cli, "CHECKPOINT_SECONDS", seconds - 0.5)
+    monkeypatch.setattr(progress, "CHECKPOINT_SECONDS", seconds - 0.5)
     monkeypatch.setitem(BINARIZATIONS, "fresh", crash)
     words = ["--data", digits, *TINY, "--binarize", "fresh", "--epochs", 3, "--out", tmp_path / "run"]
     assert numvae("train", *words).code == 2
@@ -732,10 +830,11 @@ signals = pytest.mark.skipif(os.name == "nt", reason="Windows cannot send these 
 class Process:
     """``numvae train`` without an end, in a process of its own."""
 
-    def __init__(self, settings, folder, seconds=cli.CHECKPOINT_SECONDS):
+    def __init__(self, settings, folder, seconds=progress.CHECKPOINT_SECONDS):
         (folder / "config.json").write_text(json.dumps(settings))
         code = (
-            f"import sys; from numvae import cli; cli.CHECKPOINT_SECONDS = {seconds}; sys.exit(cli.main(sys.argv[1:]))"
+            "import sys; from numvae import cli, progress; "
+            f"progress.CHECKPOINT_SECONDS = {seconds}; sys.exit(cli.main(sys.argv[1:]))"
         )
         words = ["train", str(folder / "config.json"), "--epochs", "1000000", "--out", str(folder / "run"), "--json"]
         self.run, self.err, self.out = folder / "run", folder / "err", folder / "out"
@@ -802,16 +901,75 @@ def test_ctrl_c_ends_with_a_checkpoint_and_the_words_to_go_on(digits, tmp_path, 
     assert same_state(open_run(process.run).state, uninterrupted(settings, epochs, tmp_path / "whole"))
 
 
+@signals
+def test_a_run_that_is_terminated_ends_like_one_interrupted_with_the_exit_code_of_sigterm(digits, tmp_path):
+    process = Process({**SMALL, "data": str(digits)}, tmp_path)
+    process.wait_for_an_epoch()
+    assert process.end(signal.SIGTERM) == 143
+    step = open_run(process.run).state.step
+    assert json.loads(process.out.read_text()) == {
+        "error": f"interrupted after step {step}; go on with: numvae train --resume {process.run}",
+        "exit_code": 143,
+    }
+
+
+@signals
+def test_ctrl_c_while_the_last_epoch_is_evaluated_is_heeded_after_it(digits, tmp_path, monkeypatch):
+    fresh, calls = BINARIZATIONS["fresh"], []
+
+    def interrupt(rows, rng, dtype):
+        calls.append(len(rows))
+        if len(calls) == 8:  # an epoch has seven batches; then come the test rows
+            os.kill(os.getpid(), signal.SIGINT)
+        return fresh(rows, rng, dtype)
+
+    monkeypatch.setitem(BINARIZATIONS, "fresh", interrupt)
+    words = ["--data", digits, *TINY, "--binarize", "fresh", "--epochs", 1, "--out", tmp_path / "a run"]
+    outcome = numvae("train", *words, "--json")
+    assert outcome.code == outcome.json["exit_code"] == 130
+    assert outcome.complaint == (
+        "numvae: interrupted after step 7; training is complete, draw its page with: "
+        f"numvae figures '{tmp_path / 'a run'}'"
+    )
+    assert open_run(tmp_path / "a run").state.epoch == 1
+
+
+@pytest.mark.parametrize("place", ["numvae.runs.Run.check_gradient", "numvae.report.draw_figures"])
+def test_ctrl_c_while_the_page_is_drawn_says_that_training_is_complete(digits, tmp_path, monkeypatch, place):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(place, interrupt)
+    outcome = numvae("train", "--data", digits, *TINY, "--epochs", 1, "--out", tmp_path / "run", "--json")
+    assert outcome.code == outcome.json["exit_code"] == 130
+    assert outcome.json["error"] == (
+        f"interrupted; training is complete, draw its page with: numvae figures {tmp_path / 'run'}"
+    )
+    assert open_run(tmp_path / "run").state.epoch == 1
+
+
+def test_without_a_gradient_check_the_numbers_and_the_page_are_there_all_the_same(digits, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise CheckError("score_function: the gradient is not finite")
+
+    monkeypatch.setattr("numvae.runs.Run.check_gradient", fail)
+    outcome = numvae("train", "--data", digits, *TINY, "--epochs", 1, "--out", tmp_path / "run", "--json")
+    assert outcome.code == 0
+    assert list(outcome.json) == TRAIN_KEYS
+    assert outcome.complaint == "numvae: the page has no gradient check: score_function: the gradient is not finite"
+    assert (tmp_path / "run" / "index.html").exists()
+
+
 # ---- as a program
 
 
-def program(*words):
+def program(*words, **environment):
     root = str(Path(package.__file__).parents[1])
     return subprocess.Popen(
         [sys.executable, "-m", "numvae", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": root},
+        env={**os.environ, "PYTHONPATH": root, **environment},
         text=True,
     )
 
@@ -832,3 +990,49 @@ def test_a_reader_who_has_gone_is_no_error():
     process.stderr.close()
     assert process.wait(timeout=120) == 0
     assert err == ""
+
+
+FEW = [*TINY[:-2], "--train-rows", "60", "--test-rows", "20", "--epochs", "1"]
+shells = pytest.mark.skipif(os.name == "nt", reason="Windows has another shell")
+
+
+@shells
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_takes_nothing_from_the_run(digits, tmp_path, closed):
+    words = " ".join(map(str, [*FEW, "--data", digits]))
+    command = f"'{sys.executable}' -m numvae train {words} --out '{tmp_path / 'run'}' {closed}"
+    root = str(Path(package.__file__).parents[1])
+    finished = subprocess.run(
+        ["sh", "-c", command], check=False, capture_output=True, env={**os.environ, "PYTHONPATH": root}
+    )
+    assert finished.returncode == 0, finished.stderr.decode()
+    assert (tmp_path / "run" / "index.html").exists()
+    assert ("test elbo" in finished.stdout.decode()) == (closed == "2>&-")
+
+
+@shells
+def test_a_reader_of_the_progress_who_has_gone_does_not_stop_the_training(digits, tmp_path):
+    process = program("train", *map(str, [*FEW, "--data", digits]), "--out", str(tmp_path / "run"))
+    process.stderr.close()
+    out = process.stdout.read()
+    process.stdout.close()
+    assert process.wait(timeout=120) == 0
+    assert "test elbo" in out
+    assert (tmp_path / "run" / "index.html").exists()
+
+
+def test_what_a_terminal_cannot_show_is_escaped(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "läuft")
+    process = program("info", str(tmp_path / "läuft"), PYTHONIOENCODING="ascii")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "l\\xe4uft" in out
+
+
+@shells
+def test_where_no_cache_of_fonts_can_be_kept_nobody_hears_of_it(finished, tmp_path):
+    nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null", "XDG_CONFIG_HOME": "/dev/null"}
+    process = program("sample", str(finished[0]), "--n", "1", "--out", str(tmp_path / "s.png"), "--json", **nowhere)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (0, "")
+    assert json.loads(out)["n"] == 1

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from numvae.interruption import Interruption
+from numvae.interruption import Interrupted, Interruption
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows cannot send these signals to a process")
 
@@ -45,6 +45,22 @@ def test_the_first_signal_is_a_request(number):
     with Interruption() as interruption:
         send(number)
         assert interruption.requested
+    assert interruption.signal == number
+
+
+def test_the_first_signal_is_remembered_whatever_the_second_is():
+    with Interruption() as interruption:
+        send(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
+    assert interruption.signal == signal.SIGTERM
+
+
+def test_an_interruption_is_a_keyboard_interrupt_with_the_exit_code_that_shells_give():
+    assert Interrupted("stopped").exit_code == 130
+    assert Interrupted("stopped", signal.SIGTERM).exit_code == 143
+    with pytest.raises(KeyboardInterrupt, match="stopped"):
+        raise Interrupted("stopped")
 
 
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])

@@ -5,9 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from numvae import VAE, Bernoulli, Dense, FixedStdNormal, Normal, initial_theta, mlp_vae
+from numvae import (
+    VAE,
+    Activation,
+    Bernoulli,
+    Chain,
+    Dense,
+    FixedStdNormal,
+    Normal,
+    initial_theta,
+    layers,
+    mlp,
+    mlp_vae,
+)
 from numvae.models import start_at_data
-from numvae.networks import LeastLogStd, SharedLogStd, SigmoidMean
+from numvae.networks import LeastLogStd, Network, SharedLogStd, SigmoidMean
 
 LIKELIHOODS = [
     (Bernoulli(), ()),
@@ -45,6 +57,30 @@ def test_an_untrained_model_started_at_the_data_puts_it_out(likelihood: object, 
     np.testing.assert_allclose(model.likelihood.mean(params)[0], mean, rtol=1e-12)
     if isinstance(likelihood, Normal):
         np.testing.assert_allclose(likelihood.std(params)[0], std, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "decoder",
+    [
+        Dense(2, 6),
+        Chain((mlp([2, 5, 6]),)),
+        Chain((Chain((Dense(2, 5), Activation(layers.tanh))), Chain((Dense(5, 6),)))),
+    ],
+    ids=repr,
+)
+def test_any_network_can_be_a_decoder_that_starts_at_the_data(decoder: Network) -> None:
+    model = VAE(Dense(6, 4), decoder, latents=2)
+    theta = np.zeros(model.layout.size)
+    mean = np.linspace(0.1, 0.9, 6)
+    start_at_data(model, theta, mean, np.full(6, 0.3))
+    np.testing.assert_allclose(model.decode_mean(theta, np.zeros((1, 2)))[0], mean, rtol=1e-12)
+
+
+def test_a_decoder_that_cannot_be_inverted_keeps_its_bias() -> None:
+    model = VAE(Dense(6, 4), Chain((Dense(2, 6), Activation(layers.relu))), latents=2)
+    theta = np.ones(model.layout.size)
+    start_at_data(model, theta, np.full(6, 0.5), np.full(6, 0.3))
+    np.testing.assert_array_equal(theta, 1)
 
 
 def test_a_pixel_that_never_changes_still_starts_at_a_finite_logit() -> None:

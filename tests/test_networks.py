@@ -45,6 +45,15 @@ def test_gradient_is_written_into_given_memory(network: Any) -> None:
     np.testing.assert_array_equal(dx, fresh_dx)
 
 
+@pytest.mark.parametrize("network", [Activation(layers.tanh), LeastLogStd(-1.0), SigmoidMean(2)], ids=repr)
+def test_a_network_without_weights_has_an_empty_gradient_of_its_own(network: Any) -> None:
+    theta, x = np.empty(0), np.random.default_rng(1).standard_normal((5, 4))
+    y, pullback = network(theta, x)
+    dtheta, _ = pullback(y)
+    assert dtheta.shape == (0,)
+    assert dtheta is not theta
+
+
 @every_network
 def test_of_data_gives_the_same_without_dx(network: Any) -> None:
     theta, x = weights_for(network), np.random.default_rng(1).standard_normal((5, 3))

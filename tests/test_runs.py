@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from numvae import training
+from numvae import runs, training
 from numvae.config import Config
 from numvae.datasets import DATASETS
 from numvae.errors import DivergedError, InputError
-from numvae.runs import Run, create_run, next_free_folder, open_run, resume_run
+from numvae.runs import Run, claim_folder, create_run, open_run, resume_run
 from numvae.training import train
 from tests.small_runs import BATCH, DIGITS, SIDE, listing, same_state, write_digits
 
@@ -105,12 +105,43 @@ def test_a_folder_that_cannot_be_made_is_named(digits, tmp_path):
     assert "--out" in refusal(create_run, Config(data=str(digits), **SETTINGS), tmp_path / "file" / "run")
 
 
-def test_runs_without_a_name_are_numbered(tmp_path, monkeypatch):
+def test_runs_without_a_name_are_numbered_and_none_is_given_twice(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert str(next_free_folder("drawn")) == "runs/drawn-1"
-    for number in (1, 2):
-        (tmp_path / "runs" / f"faces-{number}").mkdir(parents=True)
-    assert str(next_free_folder("/data/faces.npy")) == "runs/faces-3"
+    assert [str(claim_folder("drawn")) for _ in range(3)] == ["runs/drawn-1", "runs/drawn-2", "runs/drawn-3"]
+    (tmp_path / "runs" / "faces-1").mkdir()
+    assert str(claim_folder("/data/faces.npy")) == "runs/faces-2"
+
+
+@pytest.mark.parametrize("part", ["save", "_create_config"])
+def test_a_run_that_died_while_it_started_is_none_and_can_be_started_again(digits, tmp_path, monkeypatch, part):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    config, folder = Config(data=str(digits), **SETTINGS), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        if part == "save":
+            patch.setattr(Run, "save", full)
+        else:
+            patch.setattr(runs.os, "fsync", full)
+        assert "cannot be written: No space left on device" in refusal(create_run, config, folder)
+    assert "holds no run" in refusal(open_run, folder)
+    create_run(config, folder)
+    assert same_state(resume_run(folder)[0].state, open_run(folder).state)
+
+
+def test_of_two_runs_that_start_in_one_folder_at_once_the_second_is_refused(digits, tmp_path, monkeypatch):
+    first, second = (Config(data=str(digits), seed=seed, **SETTINGS) for seed in (0, 1))
+    folder = tmp_path / "run"
+    prepare = runs.prepare_data
+
+    def while_the_other_starts(config):
+        monkeypatch.setattr(runs, "prepare_data", prepare)
+        create_run(first, folder)
+        return prepare(config)
+
+    monkeypatch.setattr(runs, "prepare_data", while_the_other_starts)
+    assert "already holds a run" in refusal(create_run, second, folder)
+    assert json.loads((folder / "config.json").read_text())["seed"] == 0
 
 
 # ---- saved and opened
@@ -155,6 +186,16 @@ def test_a_run_without_an_epoch_has_no_numbers_yet(made):
     assert numbers["epochs"] == 0
 
 
+def test_a_moment_that_is_a_number_is_no_vector(made):
+    path = made[0].folder / "checkpoint.npz"
+    arrays = dict(np.load(path))
+    about = json.loads(arrays["about"].tobytes())
+    about["numbers"]["first"] = 0.5
+    del arrays["moment.first"]
+    np.savez(path, **arrays | {"about": np.frombuffer(json.dumps(about).encode(), np.uint8)})
+    assert "with another optimizer" in refusal(open_run, made[0].folder)
+
+
 @pytest.mark.parametrize("missing", ["config.json", "checkpoint.npz"])
 def test_a_folder_that_lacks_a_part_is_no_run(made, missing):
     (made[0].folder / missing).unlink()
@@ -172,6 +213,7 @@ def test_a_damaged_config_is_said_to_be(made):
         ({"latent": 3}, "of another model than config.json"),
         ({"hidden": [17]}, "of another model than config.json"),
         ({"optimizer": "sgd"}, "with another optimizer or dtype"),
+        ({"optimizer": "rmsprop"}, "with another optimizer or dtype"),
         ({"dtype": "float64"}, "with another optimizer or dtype"),
         ({"binarize": "auto"}, "must say which binarize and likelihood"),
         ({"lattent": 3}, "lattent: unknown setting, did you mean latent?"),
@@ -185,7 +227,15 @@ def test_a_config_changed_by_hand_is_noticed(made, changes, words):
 def test_weights_that_are_not_finite_are_never_saved(trained):
     before = listing(trained.folder)
     trained.state.theta[5] = np.inf
-    with pytest.raises(DivergedError, match=r"took the weights encoder\.1\.W out of range"):
+    with pytest.raises(DivergedError, match=r"^step 14: Adam\.ascend \(the weights encoder\.1\.W\) made the first inf"):
+        trained.save()
+    assert listing(trained.folder) == before
+
+
+def test_moments_that_are_not_finite_are_never_saved(trained):
+    before = listing(trained.folder)
+    trained.state.moments["second"][5] = np.nan
+    with pytest.raises(DivergedError, match=r"^step 14: Adam\.ascend \(the moments second\) made the first NaN"):
         trained.save()
     assert listing(trained.folder) == before
 
@@ -221,9 +271,83 @@ def test_data_of_another_width_do_not_fit(trained, digits):
     assert "was trained on 49" in refusal(resume_run, trained.folder)
 
 
-def test_other_data_are_prepared_like_the_runs_own(trained, tmp_path):
+@pytest.mark.parametrize("change", [lambda rows: rows[:-1], lambda rows: np.roll(rows, 1, axis=0)])
+def test_a_run_does_not_go_on_with_other_rows(trained, digits, change):
+    before = listing(trained.folder)
+    np.savez(digits, train=change(DIGITS.train), test=DIGITS.test)
+    assert "training rows" in refusal(resume_run, trained.folder)
+    assert listing(trained.folder) == before
+
+
+def test_other_data_are_for_testing_as_a_whole(trained, tmp_path):
+    rows = np.random.default_rng(0).random((20, 49))
+    np.save(tmp_path / "other.npy", rows)
+    found = trained.load_data(str(tmp_path / "other.npy"))
+    np.testing.assert_array_equal(np.sort(found.test, axis=0), np.sort(rows, axis=0))
+
+
+def test_other_data_with_a_test_part_keep_it(trained, tmp_path):
+    rows = np.random.default_rng(0).random((20, 49))
+    np.savez(tmp_path / "other.npz", train=rows, test=rows[:3])
+    np.testing.assert_array_equal(trained.load_data(str(tmp_path / "other.npz")).test, rows[:3])
+
+
+def test_the_runs_own_file_keeps_its_split(tmp_path, monkeypatch):
+    np.save(tmp_path / "own.npy", np.random.default_rng(0).random((20, 49)))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run, dataset = create_run(Config(data="~/own.npy", hidden=[3], latent=2), tmp_path / "run")
+    assert len(dataset.test) == 2
+    for name in (None, "own.npy", "~/own.npy", str(tmp_path / "own.npy")):
+        np.testing.assert_array_equal(run.load_data(name).test, dataset.test)
+
+
+def test_other_data_are_binarized_once_where_the_runs_are(digits, tmp_path):
+    run, _ = create_run(Config(data=str(digits), binarize="fixed", **SETTINGS), tmp_path / "run")
     np.save(tmp_path / "other.npy", np.random.default_rng(0).random((20, 49)))
-    assert len(trained.load_data(str(tmp_path / "other.npy")).test) == 2
+    assert set(np.unique(run.load_data(str(tmp_path / "other.npy")).test)) == {0, 255}
+
+
+# ---- gone on with otherwise
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lr": 1e-4},
+        {"clip_norm": 1.0},
+        {"schedule": "cosine", "schedule_options": {"steps": 20}},
+        {"warm_up": 100},
+        {"optimizer_options": {"beta1": 0.5}},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_how_it_is_trained_can_change_from_here_on(trained, changes):
+    """The change is kept, and makes another run of it: the weights end elsewhere."""
+    ends = []
+    for overrides in ({"epochs": 3}, {"epochs": 3, **changes}):
+        run, dataset = resume_run(trained.folder, overrides)
+        assert same_state(run.state, trained.state)
+        ends.append(train(run.model, dataset, run.recipe, run.state).theta)
+    saved = open_run(trained.folder).config.model_dump()
+    assert {name: saved[name] for name in changes} == changes
+    assert not np.array_equal(*ends)
+
+
+def test_a_new_schedule_does_not_keep_the_options_of_the_old_one(trained):
+    resume_run(trained.folder, {"schedule": "cosine", "schedule_options": {"steps": 20}})
+    run, _ = resume_run(trained.folder, {"schedule": "constant"})
+    assert run.config.schedule_options == {}
+
+
+@pytest.mark.parametrize("name", sorted(Config.model_fields.keys() - runs.CHANGEABLE))
+def test_what_the_run_is_cannot_change(trained, name):
+    before = listing(trained.folder)
+    value = getattr(trained.config, name)
+    assert f"cannot go on with another {name}; what can change is clip_norm" in refusal(
+        resume_run, trained.folder, {name: value}
+    )
+    assert listing(trained.folder) == before
 
 
 # ---- drawn from

@@ -6,15 +6,15 @@ Derivations: ``derivations/checks.md``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from numvae.arrays import Array
-from numvae.checks.conduct import Conduct
-from numvae.checks.differences import Curve, Slope, slopes
+from numvae.checks.contract import Observed
+from numvae.checks.differences import Curve, Slope, second_look, slopes
 from numvae.checks.reports import Index
 
 __all__ = ["Direction", "Indices", "Measurement", "Probe"]
@@ -23,7 +23,7 @@ Indices: TypeAlias = npt.NDArray[np.intp]
 """Positions in a flattened argument."""
 
 RESOLUTION = 1e-6
-TINY = 1e-290
+NEGLIGIBLE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,18 @@ class Direction:
 
 @dataclass(frozen=True)
 class Probe:
-    """One direction: ``analytic`` is ⟨da, u⟩, ``slope`` what was measured, ``scale`` what its error is relative to.
+    """One direction: ``analytic`` is ⟨da, u⟩, ``slope`` what was measured, ``size`` that of their terms   (checks.4a).
 
-    ``index``: the coordinate, where the direction is one; else None.  ``value_scale``: the size of ⟨c, V⟩, or of c if
-    that is larger.
+    ``index``: the coordinate, where the direction is one; else None.  ``value_size``: that of ⟨c, V⟩, or of c if that
+    is larger.
     """
 
     direction: Direction
     index: Index | None
     analytic: float
     slope: Slope
-    scale: float
-    value_scale: float
+    size: float
+    value_size: float
     tolerance: float
 
     @property
@@ -61,24 +61,37 @@ class Probe:
         return abs(self.analytic - self.slope.value)
 
     @property
+    def covered(self) -> bool:
+        """Whether three error bars cover the deviation."""
+        return self.deviation <= 3 * self.slope.error_bar
+
+    @property
+    def scale(self) -> float:
+        """What the error is relative to: s, or 3δ / τ if that is larger and the deviation is covered   (checks.4)."""
+        return max(self.size, 3 * self.slope.error_bar / self.tolerance) if self.covered else self.size
+
+    @property
     def relative_error(self) -> float:
-        """e = |a - n| / s; at most tolerance · |a - n| / 3δ where three error bars cover it   (checks.4)."""
-        error, reach = self.deviation / max(self.scale, TINY), 3 * self.slope.error_bar  # (checks.4)
-        covered = self.deviation <= reach
-        return min(error, self.tolerance * self.deviation / max(reach, TINY)) if covered else error
+        """e = |a - n| / scale   (checks.4)."""
+        return self.deviation / self.scale if self.deviation else 0.0  # (checks.4)
+
+    @property
+    def settled(self) -> bool:
+        """Whether both agree, and to many digits."""
+        return self.slope.error_bar <= RESOLUTION * self.size and self.relative_error <= self.tolerance
 
     @property
     def at_kink(self) -> bool:
-        """Whether the two one-sided slopes differ by more than the tolerance."""
-        return self.slope.jump > self.tolerance * self.scale
+        """Whether a and n differ, but by no more than the two one-sided slopes do: any slope between them is right."""
+        return self.tolerance < self.relative_error and self.deviation <= self.slope.jump
 
     @property
     def resolved(self) -> bool:
-        """δ ≤ 1e-6 s, or both derivatives vanish within a negligible δ, or the two differ beyond doubt   (checks.6)."""
-        bar, value = self.slope.error_bar, abs(self.slope.value)
-        vanish = max(abs(self.analytic), value) <= 3 * bar and bar <= 1e-9 * self.value_scale
-        beyond_doubt = self.deviation > max(1e-2 * self.scale, 100 * bar)
-        return bar <= RESOLUTION * self.scale or vanish or beyond_doubt  # (checks.6)
+        """δ ≤ 1e-6 s, or a and n agree within a negligible δ, or the two differ beyond doubt   (checks.6)."""
+        bar = self.slope.error_bar
+        agree = self.covered and bar <= NEGLIGIBLE * self.value_size
+        beyond_doubt = self.deviation > max(1e-2 * self.size, 100 * bar)
+        return bar <= RESOLUTION * self.size or agree or beyond_doubt  # (checks.6)
 
     @property
     def wrong(self) -> bool:
@@ -89,10 +102,10 @@ class Probe:
 class Measurement:
     """Probes of one argument of a rule, given the gradient that its pullback returned."""
 
-    def __init__(self, conduct: Conduct, position: int, tolerance: float) -> None:
-        self.conduct, self.position, self.tolerance = conduct, position, tolerance
-        self.point: Any = conduct.subject.arguments[position]
-        self.differentiable = position in conduct.subject.differentiable
+    def __init__(self, observed: Observed, position: int, tolerance: float) -> None:
+        self.observed, self.position, self.tolerance = observed, position, tolerance
+        self.point: Any = observed.subject.arguments[position]
+        self.differentiable = position in observed.subject.differentiable
         self.lengths = _lengths(self.point) if self.differentiable else np.empty(0)
 
     def coordinates(self, indices: Indices) -> list[Direction]:
@@ -107,33 +120,38 @@ class Measurement:
     def probes(self, gradient: Array, directions: Sequence[Direction]) -> list[Probe]:
         """Measures along each direction and sets the claim ⟨da, u⟩ beside it   (checks.1)."""
         terms = [gradient.ravel()[direction.indices] * direction.steps for direction in directions]
-        cotangent = self.conduct.cotangent
-        value_scale = max(float(np.linalg.norm(self.conduct.values * cotangent)), float(np.linalg.norm(cotangent)))
+        cotangent = self.observed.cotangent
+        value_size = max(float(np.linalg.norm(self.observed.values * cotangent)), float(np.linalg.norm(cotangent)))
         floor = 1e-4 * float(np.max(np.abs(gradient)))
-        scales = [max(float(np.linalg.norm(t)), floor * d.length) for t, d in zip(terms, directions, strict=True)]
-        precision = np.array([0.1 * self.tolerance * scale or 1e-11 * value_scale for scale in scales])
+        sizes = [max(float(np.linalg.norm(t)), floor * d.length) for t, d in zip(terms, directions, strict=True)]
+        precision = np.array([0.1 * self.tolerance * size or 1e-11 * value_size for size in sizes])
         curves = [
-            Curve(self._move(direction), self.conduct.values, cotangent, sensitivity=scale)
-            for direction, scale in zip(directions, scales, strict=True)
+            Curve(self._move(direction), self.observed.values, cotangent, sensitivity=size)
+            for direction, size in zip(directions, sizes, strict=True)
         ]
-        return [
+        probes = [
             Probe(
                 direction=direction,
                 index=self._index(direction),
                 analytic=float(term.sum()),  # (checks.1)
                 slope=slope,
-                scale=max(scale, abs(float(term.sum())), float(np.nan_to_num(abs(slope.value)))),
-                value_scale=value_scale,
+                size=max(size, abs(float(term.sum())), float(np.nan_to_num(abs(slope.value)))),
+                value_size=value_size,
                 tolerance=self.tolerance,
             )
-            for direction, term, scale, slope in zip(directions, terms, scales, slopes(curves, precision), strict=True)
+            for direction, term, size, slope in zip(directions, terms, sizes, slopes(curves, precision), strict=True)
         ]
+        doubtful = [k for k, probe in enumerate(probes) if not probe.settled]
+        looks = second_look([curves[k] for k in doubtful], [probes[k].slope for k in doubtful])
+        for k, slope in zip(doubtful, looks, strict=True):
+            probes[k] = replace(probes[k], slope=slope)
+        return probes
 
     def _move(self, direction: Direction) -> Callable[[float], Array]:
         def values(t: float) -> Array:
             moved = np.array(self.point)
             moved.reshape(-1)[direction.indices] += t * direction.steps
-            found, _ = self.conduct.subject.call(self.conduct.subject.moved(self.position, moved[()]))
+            found, _ = self.observed.subject.call(self.observed.subject.moved(self.position, moved[()]))
             return np.concatenate([np.ravel(value) for value in found])
 
         return values

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from numvae.arrays import Array
-from numvae.checks.conduct import Subject, behaviour, gradient_problem
+from numvae.checks.contract import Subject, observe, gradient_problem
 from numvae.checks.probes import Indices, Measurement, Probe
 from numvae.checks.reports import Grade, Index, Report, Row, grade_of, name_ratio, number
 from numvae.errors import InputError
@@ -69,13 +69,13 @@ def check_pullback(
         raise InputError(f"parts names {unknown[0]!r}, which is none of the arguments {', '.join(subject.names)}")
     if directions < 1 > coordinates:
         raise InputError("directions and coordinates are both 0: there is nothing to check along")
-    conduct = behaviour(subject, rng)
+    observed = observe(subject, rng)
     rows = []
-    for position, (argument, gradient) in enumerate(zip(subject.names, conduct.gradients, strict=False)):
-        measurement = Measurement(conduct, position, tolerance)
+    for position, (argument, gradient) in enumerate(zip(subject.names, observed.gradients, strict=False)):
+        measurement = Measurement(observed, position, tolerance)
         for name, indices in _pieces(argument, measurement.point, parts.get(argument)):
             rows.append(_check_part(name, measurement, indices, gradient, rng, directions, coordinates))
-    problems = conduct.problems
+    problems = observed.problems
     if not problems and all(row.grade is Grade.NONE for row in rows):
         problems = ("nothing was checked: the pullback returns None for every argument",)
     return PullbackReport(subject.rule_name, tuple(rows), problems, tolerance)
@@ -282,11 +282,11 @@ def _problem(found: ArgumentCheck, diagnosis: str) -> str:
 
 def _diagnosis(judged: list[Probe], measurement: Measurement, gradient: Array) -> str:
     """What the numbers have in common: one factor everywhere, a transpose, or how many entries are wrong."""
-    clear = [p for p in judged if abs(p.slope.value) > max(1e-3 * p.scale, 1e6 * p.slope.error_bar)]
+    clear = [p for p in judged if abs(p.slope.value) > max(1e-3 * p.size, 1e6 * p.slope.error_bar)]
     ratios = np.array([p.analytic / p.slope.value for p in clear])
     if len(ratios) and np.ptp(ratios) <= 1e-5 * max(float(np.max(np.abs(ratios))), 0.1):
         ratio = float(np.median(ratios))
-        shapes = [np.shape(a) for a in measurement.conduct.subject.arguments if isinstance(a, np.ndarray)]
+        shapes = [np.shape(a) for a in measurement.observed.subject.arguments if isinstance(a, np.ndarray)]
         meaning = name_ratio(ratio, {length for shape in shapes for length in shape})
         if abs(ratio - 1) > 1e-5:
             return f"{meaning or f'off by the factor {ratio:.5g}'}, everywhere"

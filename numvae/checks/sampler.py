@@ -15,7 +15,7 @@ import numpy as np
 
 from numvae.arrays import Array, Pullback
 from numvae.checks.reports import Index, Report, Row, at
-from numvae.checks.significance import TestGroup, Tests, grouped, ks_p_value, normal_p_value, t_statistic
+from numvae.checks.significance import TrialGroup, Trials, grouped, ks_p_value, normal_p_value, t_statistic
 from numvae.checks.unbiased import group_row
 from numvae.errors import InputError
 
@@ -102,7 +102,7 @@ class SamplerReport(Report):
 
     family: str
     samples: int
-    groups: tuple[TestGroup, ...]
+    groups: tuple[TrialGroup, ...]
     problems: tuple[str, ...]
     without_distribution: str
     std_exponent: float
@@ -200,14 +200,14 @@ def _per_sample_scores(family: Sampled, params: Array, z: Array) -> tuple[Array,
     return np.asarray(score), None if dvalue is None else np.asarray(dvalue)
 
 
-def _distribution(family: Any, params: Array, z: Array) -> Tests:
+def _distribution(family: Any, params: Array, z: Array) -> Trials:
     """D = sup |F_S - F| with u = F(z) uniform   (checks.14)."""
     cdf = np.asarray(family.cdf(params, z) if hasattr(family, "cdf") else _integrated_cdf(family, params, z))
     u = np.sort(cdf.reshape(len(z), -1), axis=0)
     steps = np.arange(len(z) + 1)[:, None] / len(z)
     distance = np.maximum((steps[1:] - u).max(axis=0), (u - steps[:-1]).max(axis=0))  # (checks.14)
     p_values = ks_p_value(distance, len(z))
-    return Tests(
+    return Trials(
         DISTRIBUTION, distance, np.zeros_like(distance), distance * math.sqrt(len(z)), p_values, _indices(z.shape[1:])
     )
 
@@ -248,28 +248,28 @@ def _tabulate(log_density: Callable[[Array], Array], z: Array) -> tuple[Array, A
     return grid, cdf / cdf[-1]
 
 
-def _zero_mean(name: str, values: Array, indices: list[Index] | None = None) -> Tests:
+def _zero_mean(name: str, values: Array, indices: list[Index] | None = None) -> Trials:
     """z = mean √S / std of values that should average to zero   (checks.15)."""
     rows = values.reshape(len(values), -1)
     mean, error = rows.mean(axis=0), rows.std(axis=0, ddof=1) / math.sqrt(len(rows))
     z = t_statistic(mean, error, EPSILON * np.abs(rows).max(axis=0, initial=0.0))  # (checks.15)
     where = _indices(values.shape[1:]) if indices is None else indices
-    return Tests(name, mean, np.zeros_like(mean), z, normal_p_value(z), where)
+    return Trials(name, mean, np.zeros_like(mean), z, normal_p_value(z), where)
 
 
-def _moments(family: Any, params: Array, z: Array) -> list[Tests]:
+def _moments(family: Any, params: Array, z: Array) -> list[Trials]:
     """Sample mean and standard deviation against the stated ones   (checks.16)."""
     tests, where = [], _indices(z.shape[1:])
     rows = z.reshape(len(z), -1)
     if hasattr(family, "mean"):
         stated = np.broadcast_to(family.mean(params), z.shape[1:]).ravel()
         found = _zero_mean(MEAN, rows - stated)
-        tests.append(Tests(MEAN, rows.mean(axis=0), stated, found.statistics, found.p_values, where))
+        tests.append(Trials(MEAN, rows.mean(axis=0), stated, found.statistics, found.p_values, where))
     if hasattr(family, "std"):
         stated = np.broadcast_to(family.std(params), z.shape[1:]).ravel()
         squares = (rows - rows.mean(axis=0)) ** 2 * len(rows) / (len(rows) - 1)
         found = _zero_mean(STD, squares - stated**2)  # (checks.16)
-        tests.append(Tests(STD, rows.std(axis=0, ddof=1), stated, found.statistics, found.p_values, where))
+        tests.append(Trials(STD, rows.std(axis=0, ddof=1), stated, found.statistics, found.p_values, where))
     return tests
 
 
@@ -279,13 +279,13 @@ def _standardized(z: Array) -> Array:
     return np.asarray((rows - rows.mean(axis=0)) / np.where(spread > 0, spread, 1.0))
 
 
-def _successive(z: Array) -> Tests:
+def _successive(z: Array) -> Trials:
     """Correlation of each sample with the next   (checks.17)."""
     rows = _standardized(z)
     return _zero_mean(SAMPLES, rows[1:] * rows[:-1], _indices(z.shape[1:]))  # (checks.17)
 
 
-def _rows(z: Array, rng: np.random.Generator) -> Tests:
+def _rows(z: Array, rng: np.random.Generator) -> Trials:
     """Correlation between entries of different rows, in up to PAIRS random pairs   (checks.17)."""
     features, entries = z.shape[-1], int(np.prod(z.shape[1:]))
     pairs = rng.integers(0, entries, (4 * PAIRS, 2))
@@ -296,7 +296,7 @@ def _rows(z: Array, rng: np.random.Generator) -> Tests:
     return _zero_mean(ROWS, rows[:, pairs[:, 0]] * rows[:, pairs[:, 1]], places)
 
 
-def _features(z: Array, dvalue: Array, rng: np.random.Generator) -> Tests:
+def _features(z: Array, dvalue: Array, rng: np.random.Generator) -> Trials:
     """E[∂_j log p (z_k - mean_k)] = 0 for j ≠ k   (checks.18): features depend on each other as the density says."""
     features = z.shape[-1]
     centred, gradient = (z - z.mean(axis=0)).reshape(-1, features), dvalue.reshape(-1, features)

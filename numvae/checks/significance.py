@@ -13,11 +13,11 @@ import numpy as np
 from numvae.arrays import Array
 from numvae.checks.reports import Index
 
-__all__ = ["TestGroup", "grouped", "holm", "ks_p_value", "normal_p_value", "student_p_value", "t_statistic"]
+__all__ = ["TrialGroup", "grouped", "holm", "ks_p_value", "normal_p_value", "student_p_value", "t_statistic"]
 
 
 @dataclass(frozen=True)
-class TestGroup:
+class TrialGroup:
     """Tests of one kind: the worst of them, and all their statistics.
 
     ``statistic`` is a z-score, or √S D for the distribution test; ``p_value`` is Holm-adjusted over every test of the
@@ -43,7 +43,7 @@ class TestGroup:
 
 
 @dataclass(frozen=True)
-class Tests:
+class Trials:
     """Tests of one kind before the correction: arrays of one shape; ``indices`` says where each stands."""
 
     __test__ = False
@@ -56,7 +56,7 @@ class Tests:
     indices: Sequence[Index]
 
 
-def grouped(kinds: Sequence[Tests], significance: float) -> tuple[TestGroup, ...]:
+def grouped(kinds: Sequence[Trials], significance: float) -> tuple[TrialGroup, ...]:
     """Corrects all tests of all kinds together and keeps the worst of each kind."""
     kinds = [tests for tests in kinds if len(tests.indices)]
     adjusted = np.split(
@@ -66,7 +66,7 @@ def grouped(kinds: Sequence[Tests], significance: float) -> tuple[TestGroup, ...
     for tests, p_values in zip(kinds, adjusted, strict=True):
         worst = int(np.lexsort((-np.abs(tests.statistics), p_values))[0])
         groups.append(
-            TestGroup(
+            TrialGroup(
                 name=tests.name,
                 count=len(tests.indices),
                 index=tests.indices[worst],

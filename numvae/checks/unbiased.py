@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from numvae.arrays import Array
 from numvae.checks.reports import Grade, Report, Row, at, name_ratio, number
-from numvae.checks.significance import TestGroup, Tests, grouped, student_p_value, t_statistic
+from numvae.checks.significance import TrialGroup, Trials, grouped, student_p_value, t_statistic
 from numvae.errors import InputError
 
 __all__ = ["ExpectationReport", "UnbiasedReport", "check_same_expectation", "check_unbiased"]
@@ -138,7 +138,7 @@ def detectable(standard_error: Array, significance: float, tests: int) -> Array:
 class _MeansReport(Report):
     """What the two reports share: groups of tests, and the common factor between the means."""
 
-    groups: tuple[TestGroup, ...] = field(kw_only=True)
+    groups: tuple[TrialGroup, ...] = field(kw_only=True)
     ratio: float = field(kw_only=True)
 
     @property
@@ -263,7 +263,7 @@ class ExpectationReport(_MeansReport):
         }
 
 
-def group_row(group: TestGroup) -> Row:
+def group_row(group: TrialGroup) -> Row:
     """A group of tests as one line of a table."""
     grade = Grade.HAPPY if group.ok else Grade.WRONG
     place = str(list(group.index)) if group.index else "–"
@@ -282,12 +282,12 @@ def _collect(estimates: Estimates, repeats: int, rng: np.random.Generator, what:
     return samples
 
 
-def _coordinates(mean: Array, expected: Array, t: Array, degrees: Array | float, shape: tuple[int, ...]) -> Tests:
+def _coordinates(mean: Array, expected: Array, t: Array, degrees: Array | float, shape: tuple[int, ...]) -> Trials:
     indices = [tuple(int(i) for i in np.unravel_index(k, shape)) if shape else () for k in range(mean.size)]
-    return Tests("coordinate", mean, expected, t, student_p_value(t, degrees), indices)
+    return Trials("coordinate", mean, expected, t, student_p_value(t, degrees), indices)
 
 
-def _projections(rows: Array, target: Array, standard_error: Array, count: int, rng: np.random.Generator) -> Tests:
+def _projections(rows: Array, target: Array, standard_error: Array, count: int, rng: np.random.Generator) -> Trials:
     """Sums of standardised coordinates: along the truth first, then with random signs   (checks.9)."""
     noisy = standard_error > 0
     weights = np.zeros((target.size, 1 + count))
@@ -300,7 +300,7 @@ def _projections(rows: Array, target: Array, standard_error: Array, count: int, 
     mean, error = projected.mean(axis=0), projected.std(axis=0, ddof=1) / math.sqrt(len(rows))
     t = t_statistic(mean - expected, error, 8 * EPSILON * (np.abs(mean) + np.abs(expected)))
     labels = [(k,) for k in range(weights.shape[1])]
-    return Tests("projection", mean, expected, t, student_p_value(t, len(rows) - 1.0), labels)
+    return Trials("projection", mean, expected, t, student_p_value(t, len(rows) - 1.0), labels)
 
 
 def _ratio(mean: Array, target: Array, standard_error: Array) -> float:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from numvae.datasets.dataset import Dataset
 from numvae.errors import InputError
+from numvae.randomness import generator
 
 Binarization: TypeAlias = Callable[[npt.NDArray[Any], np.random.Generator, npt.DTypeLike], npt.NDArray[Any]]
 """Makes of rows, a generator and a dtype the x that the model sees."""
@@ -82,7 +83,7 @@ def binarize_once(dataset: Dataset, seed: int) -> Dataset:
     >>> binarize_once(digits, seed=0).test
     array([[255, 255, 255]], dtype=uint8)
     """
-    rng = np.random.default_rng(seed)
+    rng = generator(seed, "bits")
     return replace(dataset, train=_draw_once(dataset.train, rng), test=_draw_once(dataset.test, rng))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,7 +53,7 @@ files named like MNIST's
     """
     if isinstance(name_or_path, str) and name_or_path in DATASETS:
         return DATASETS[name_or_path](seed)
-    path = Path(name_or_path).expanduser()
+    path = Path(os.path.expanduser(name_or_path))  # unlike Path.expanduser, it leaves an unknown ~name alone
     if str(name_or_path) and _exists(path):
         return load_file(path, seed=seed)
     near = difflib.get_close_matches(str(name_or_path).lower(), DATASETS, n=1)

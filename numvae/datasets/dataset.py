@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from numvae.errors import InputError
+from numvae.randomness import generator
 
 TEST_FRACTION = 10
 """Of a single array, one row in so many is kept for testing."""
+
+HALF_WHITE = 127
+"""Grey values of 0..255 that never exceed it are more likely of another range."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +26,7 @@ class Dataset:
     - `train`, `test`: (N, D) and (N', D), both uint8 in 0..255 (a grey value of v/255), or both floating in [0, 1].
     - `train_labels`, `test_labels`: int64 of shape (N,) and (N',), or None.
     - `image_shape`: (height, width) in pixels with height · width = D, or None where rows are not images.
+    - `split`: whether train and test were cut from one array, for want of a test set of their own.
 
     Raises `InputError` where shapes, types and labels do not fit together.  `from_arrays` makes one from arrays of any
     numeric type and checks their values.
@@ -36,6 +42,7 @@ class Dataset:
     train_labels: npt.NDArray[np.int64] | None = None
     test_labels: npt.NDArray[np.int64] | None = None
     image_shape: tuple[int, int] | None = None
+    split: bool = False
 
     def __post_init__(self) -> None:
         train, test = self.train, self.test
@@ -63,6 +70,20 @@ class Dataset:
         """D, the number of features of a row."""
         return int(self.train.shape[1])
 
+    @property
+    def fingerprint(self) -> tuple[int, int]:
+        """How many training rows there are, and the CRC-32 of their bytes: other rows, another fingerprint."""
+        return len(self.train), zlib.crc32(np.ascontiguousarray(self.train).data)
+
+    def for_testing(self) -> Dataset:
+        """The same data for a model that was trained on others: what was `split` is put together again in `test`."""
+        if not self.split:
+            return self
+        labels = None
+        if self.train_labels is not None and self.test_labels is not None:
+            labels = np.concatenate([self.train_labels, self.test_labels])
+        return replace(self, test=np.concatenate([self.train, self.test]), test_labels=labels)
+
     def __repr__(self) -> str:
         images = f", images of {self.image_shape[0]}x{self.image_shape[1]} pixels" if self.image_shape else ""
         labels = "no labels"
@@ -87,6 +108,7 @@ def from_arrays(
 
     - Floats must lie in [0, 1].  Integers must lie in 0..255 and become uint8.
     - Booleans, and integers that are all 0 or 1, are bits and become 0 and 255.
+    - Integers of another type than uint8 whose largest is 2 to 127 are refused: 255 is hardly the white they mean.
     - Without `test`, the rows are shuffled from `seed` and the last tenth of them, at least one, becomes the test set;
       `train_labels` then are the labels of all rows.
 
@@ -101,6 +123,7 @@ def from_arrays(
     for source, array in zip(names, arrays, strict=True):
         _check_shape(source, array)
         _check_values(source, array)
+    _check_white(name, arrays)
     image_shape = arrays[0].shape[1:] if arrays[0].ndim == 3 else None
     if test is not None and arrays[0].shape[1:] != arrays[1].shape[1:]:
         raise InputError(f"{name}: rows of train and test must have one shape, saw {train.shape} and {test.shape}")
@@ -110,7 +133,7 @@ def from_arrays(
     labels = [None if part is None else _as_labels(name, part) for part in (train_labels, test_labels)]
     if test is None:
         rows, labels = _split(name, rows[0], labels[0], seed)
-    return Dataset(name, rows[0], rows[1], labels[0], labels[1], image_shape)
+    return Dataset(name, rows[0], rows[1], labels[0], labels[1], image_shape, split=test is None)
 
 
 def _check_shape(source: str, array: npt.NDArray[Any]) -> None:
@@ -134,11 +157,23 @@ def _check_values(source: str, array: npt.NDArray[Any]) -> None:
         row = int((~np.isfinite(rows).all(axis=1)).argmax())
         value = rows[row][~np.isfinite(rows[row])][0]
         raise InputError(f"{source}: values must be finite, saw {value} at row {row}; replace it, or drop the row")
-    remedy = "x / 255" if low >= 0 and high <= 255 else "(x - x.min()) / (x.max() - x.min())"
+    remedy = "(x - x.min()) / (x.max() - x.min())"
+    if low >= 0 and high <= 255:
+        remedy = "x / 255" if high > HALF_WHITE else "x / x.max()"
     raise InputError(
         f"{source}: values must lie in [0, 1] (or be uint8 in 0..255), "
         f"saw min {low:.6g}, max {high:.6g}, first at row {row}; rescale: {remedy}"
     )
+
+
+def _check_white(name: str, arrays: list[npt.NDArray[Any]]) -> None:
+    """Refuse integers that are nearly black as parts of 255, unless they are uint8 as grey values are."""
+    brightest = max(int(array.max()) for array in arrays)
+    if 1 < brightest <= HALF_WHITE and any(array.dtype.kind in "iu" and array.dtype != np.uint8 for array in arrays):
+        raise InputError(
+            f"{name}: white is 255 in integers, but the largest here is {brightest}; if that is white, save "
+            "x / x.max(), if these are grey values of 0..255, save x.astype(np.uint8)"
+        )
 
 
 def _as_rows(array: npt.NDArray[Any], bits: bool) -> npt.NDArray[Any]:
@@ -168,7 +203,7 @@ def _split(
         raise InputError(f"{name}: has {count} row, needs at least 2, one to train on and one to test on")
     if labels is not None and len(labels) != count:
         raise InputError(f"{name}: has {count} rows but {len(labels)} labels; save one label per row")
-    order = np.random.default_rng(seed).permutation(count)
+    order = generator(seed, "split").permutation(count)
     kept = count - max(1, count // TEST_FRACTION)
     parts = [order[:kept], order[kept:]]
     return [rows[part] for part in parts], [None if labels is None else labels[part] for part in parts]

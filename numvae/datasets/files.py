@@ -10,8 +10,8 @@ from numvae.datasets.idx import read_idx, starts_like_idx
 from numvae.datasets.images import SUFFIXES, image_files, read_images
 from numvae.datasets.mnist import is_mnist_like, load_mnist_like
 from numvae.datasets.npy import npz_names, read_npy, read_npz
-from numvae.datasets.reading import reading
 from numvae.errors import InputError
+from numvae.reading import reading
 
 READABLE = ".npy, .npz, IDX (plain or .gz), a folder of images, or a folder of four IDX files named like MNIST's"
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from numvae.datasets.reading import check_present, check_promise, read_at_most, reading
 from numvae.errors import InputError
+from numvae.reading import check_present, check_promise, read_at_most, reading
 
 CODES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 """Type code in the third byte -> NumPy type; everything in IDX is big-endian."""

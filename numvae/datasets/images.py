@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from numvae.datasets.reading import check_promise, reading
 from numvae.errors import InputError
+from numvae.reading import check_promise, reading
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 2**24

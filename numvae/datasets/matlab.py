@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from numvae.datasets.reading import reading
 from numvae.errors import InputError
+from numvae.reading import reading
 
 HEADER, BYTE_ORDER = 128, {b"IM": "<", b"MI": ">"}
 INT8, UINT8, INT32, MATRIX, COMPRESSED = 1, 2, 5, 14, 15

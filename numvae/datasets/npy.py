@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from numvae.datasets.reading import Stream, check_present, check_promise, read_at_most, reading
 from numvae.errors import InputError
+from numvae.reading import Stream, check_present, check_promise, read_at_most, reading
 
 HEADER = 2**16
 """Bytes in which the header must end; NumPy writes 128 for any plain array."""

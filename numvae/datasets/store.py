@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from numvae.datasets.reading import one_line
 from numvae.errors import InputError
+from numvae.reading import one_line
 
 VARIABLE = "NUMVAE_DATA"
 TIMEOUT = 30.0

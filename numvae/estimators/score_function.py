@@ -52,5 +52,7 @@ def leave_one_out(values: Array, reduce: Reduction) -> Array:
     count = len(values)
     if count == 1:
         return np.zeros_like(values)
-    others = [np.concatenate([values[:s], values[s + 1 :]]) for s in range(count)]
-    return np.stack([reduce(rest)[0] for rest in others])  # (score_function.3)
+    baseline = np.empty_like(values)
+    for s in range(count):
+        baseline[s], _ = reduce(np.concatenate([values[:s], values[s + 1 :]]))  # (score_function.3)
+    return baseline

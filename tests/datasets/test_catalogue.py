@@ -45,6 +45,11 @@ def test_a_path_may_start_at_home(tmp_path, monkeypatch):
     assert load("~/values.npy").features == 4
 
 
+def test_the_home_of_nobody_is_no_path():
+    with pytest.raises(InputError, match="no such data set, file or folder"):
+        load("~nobody-of-that-name/values.npy")
+
+
 def test_importing_the_data_sets_loads_nothing_heavy():
     heavy = "{'pooch', 'requests', 'PIL', 'scipy.io', 'scipy.stats', 'matplotlib.pyplot'}"
     code = f"import sys, numvae.datasets; print(*{heavy} & set(sys.modules))"

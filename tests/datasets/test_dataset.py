@@ -83,6 +83,37 @@ def test_dark_uint8_images_beside_bright_ones_are_no_bits():
     np.testing.assert_array_equal(data.test, [[0, 1]])
 
 
+@pytest.mark.parametrize(("dtype", "value"), [(np.uint8, 3), (np.uint8, 127), (np.int64, 128), (np.int64, 1)])
+def test_integers_whose_white_is_beyond_doubt_are_taken(dtype, value):
+    assert from_arrays("values", with_value(value, dtype)).train.dtype == np.uint8
+
+
+def test_a_part_of_dark_integers_is_measured_by_the_bright_part():
+    dark, bright = np.array([[0, 3]]), np.array([[0, 200]])
+    np.testing.assert_array_equal(from_arrays("values", bright, dark).test, dark)
+    with pytest.raises(InputError, match="largest here is 3"):
+        from_arrays("values", dark, dark)
+
+
+def test_data_for_testing_are_all_rows_unless_they_have_a_test_part():
+    labels = np.arange(20)
+    split = from_arrays("ramp", RAMP, train_labels=labels)
+    whole = split.for_testing()
+    np.testing.assert_array_equal(whole.test, RAMP[whole.test_labels])
+    np.testing.assert_array_equal(np.sort(whole.test_labels), labels)
+    parts = from_arrays("ramp", RAMP[:15], RAMP[15:])
+    assert parts.for_testing() is parts
+    assert from_arrays("ramp", RAMP).for_testing().test_labels is None
+
+
+def test_the_fingerprint_tells_training_rows_apart():
+    found = from_arrays("ramp", RAMP[:15], RAMP[15:])
+    same = from_arrays("other", np.asfortranarray(RAMP[:15]), RAMP[:1])
+    assert found.fingerprint == same.fingerprint == (15, same.fingerprint[1])
+    for other in (RAMP[:14], RAMP[:15][::-1], RAMP[:15] / 2, RAMP[:15].astype(np.float32)):
+        assert from_arrays("ramp", other, RAMP[15:].astype(other.dtype)).fingerprint != found.fingerprint
+
+
 def with_value(value, dtype=np.float64):
     values = np.zeros((12, 3), dtype)
     values[7, 1] = value
@@ -95,7 +126,12 @@ def with_value(value, dtype=np.float64):
         (with_value(np.nan), ["finite", "nan", "row 7"]),
         (with_value(np.inf), ["finite", "inf", "row 7"]),
         (with_value(-3.25), ["[0, 1]", "min -3.25", "max 0", "row 7", "(x - x.min()) / (x.max() - x.min())"]),
-        (with_value(12.0), ["[0, 1]", "max 12", "row 7", "x / 255"]),
+        (with_value(12.0), ["[0, 1]", "max 12", "row 7", "x / x.max()"]),
+        (with_value(128.0), ["[0, 1]", "max 128", "row 7", "x / 255"]),
+        (with_value(256.0), ["[0, 1]", "max 256", "row 7", "(x - x.min()) / (x.max() - x.min())"]),
+        (with_value(3, np.int64), ["largest here is 3", "x / x.max()", "x.astype(np.uint8)"]),
+        (with_value(16, np.int32), ["largest here is 16"]),
+        (with_value(127, np.int8), ["largest here is 127"]),
         (with_value(256, np.int64), ["0..255", "max 256", "row 7"]),
         (with_value(-1, np.int8), ["min -1", "row 7"]),
         (with_value(1j, np.complex128), ["complex128", "numbers"]),

@@ -16,8 +16,8 @@ from hypothesis.extra import numpy as hnp
 
 from numvae.datasets import read_idx
 from numvae.datasets.idx import CODES
-from numvae.datasets.reading import LIMIT
 from numvae.errors import InputError
+from numvae.reading import LIMIT
 
 
 def header(code, shape):

@@ -122,7 +122,7 @@ def test_a_zip_that_lies_about_a_members_size_is_refused(folder):
 
 
 def test_a_zip_of_more_than_the_limit_is_refused(folder, monkeypatch):
-    monkeypatch.setattr("numvae.datasets.reading.LIMIT", 2**20)
+    monkeypatch.setattr("numvae.reading.LIMIT", 2**20)
     data = npz_bytes({"a.npy": npy_bytes(np.zeros(2**21, np.uint8))})
     assert "more than the 1048576" in error_of(folder, data, names=["a"])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 
 from numvae import Bernoulli, Normal, log_mean_exp, sample_mean, score_function
@@ -22,6 +24,15 @@ def test_leave_one_out_does_not_see_its_own_sample() -> None:
             after = leave_one_out(changed, reduce)
             np.testing.assert_array_equal(after[s], before[s])
             assert np.all(np.delete(after, s, axis=0) != np.delete(before, s, axis=0))
+
+
+def test_leave_one_out_holds_one_set_of_others_at_a_time() -> None:
+    values = np.random.default_rng(0).standard_normal((300, 50))
+    tracemalloc.start()
+    leave_one_out(values, sample_mean)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * values.nbytes
 
 
 def test_two_samples_give_half_the_difference_times_the_difference_of_scores() -> None:

@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from numvae.datasets.reading import LIMIT, check_promise, read_at_most, reading
 from numvae.errors import InputError
+from numvae.reading import LIMIT, check_promise, read_at_most, reading
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 from numvae.arrays import Array
 from numvae.errors import InputError
 
-__all__ = ["Conduct", "Subject", "behaviour", "gradient_problem"]
+__all__ = ["Observed", "Subject", "observe", "gradient_problem"]
 
 SAME = 1e-12
 LINEAR = 1e-10
@@ -64,7 +64,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Conduct:
+class Observed:
     """What was seen of a rule at its point.
 
     ``values`` and ``cotangent`` are flat; ``gradients`` is empty where the problems make measuring pointless.
@@ -77,7 +77,7 @@ class Conduct:
     problems: tuple[str, ...]
 
 
-def behaviour(subject: Subject, rng: np.random.Generator) -> Conduct:
+def observe(subject: Subject, rng: np.random.Generator) -> Observed:
     """Calls the rule and its pullback a few times and notes what breaks the contract."""
     values, _ = replace(subject, guarded=False).call(subject.arguments)
     cotangents, others = _like(values, rng), _like(values, rng)
@@ -100,7 +100,7 @@ def behaviour(subject: Subject, rng: np.random.Generator) -> Conduct:
         problems += _repetition_problems(subject, pullback, cotangents, gradients)
         problems += _linearity_problems(subject, pullback, cotangents, others, gradients)
         problems += _precision_problems(subject, cotangents)
-    return Conduct(subject, _flat(values), _flat(cotangents), gradients, tuple(problems))
+    return Observed(subject, _flat(values), _flat(cotangents), gradients, tuple(problems))
 
 
 def gradient_problem(name: str, point: Any, gradient: Any) -> str:

@@ -26,7 +26,7 @@ class Stream(Protocol):
 
 
 @contextmanager
-def reading(source: str | Path) -> Iterator[None]:
+def reading(source: str | Path, remedy: str = "check the file, or save it anew") -> Iterator[None]:
     """Turn whatever a parser throws at a broken file into one line that names the file.
 
     Parsers of zip, gzip, MATLAB and image files raise a dozen different exceptions on hostile bytes, hence `Exception`.
@@ -40,7 +40,7 @@ def reading(source: str | Path) -> Iterator[None]:
     except MemoryError as error:
         raise InputError(f"{source}: does not fit into memory; save fewer rows, or save them as uint8") from error
     except Exception as error:
-        raise InputError(f"{source}: cannot be read ({one_line(error)}); check the file, or save it anew") from error
+        raise InputError(f"{source}: cannot be read ({one_line(error)}); {remedy}") from error
 
 
 def one_line(error: BaseException) -> str:
