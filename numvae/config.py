@@ -56,6 +56,9 @@ MOST_NOISE = 500_000_000
 """Numbers that the samples of one step may hold: 2 GB in float32."""
 
 
+LEAST_EPOCHS, MOST_EPOCHS, ENOUGH_STEPS = 10, 200, 3000
+
+
 class OneOf:
     """One of the names, in the place of a ``Literal`` that would list a table's names a second time."""
 
@@ -104,7 +107,9 @@ class Config(BaseModel):
     )
     estimator: Annotated[str, OneOf(*ESTIMATORS)] = Field("pathwise", description="of the gradient")
     samples: int = Field(1, ge=1, le=10_000, description="L, samples of z per row")
-    epochs: Count = Field(10, description="passes through the training rows")
+    epochs: Count | None = Field(
+        None, description="passes through the training rows; not set: 10, and more where rows are few"
+    )
     batch: Count = Field(100, description="rows per step, the paper's M")
     optimizer: Annotated[str, OneOf(*OPTIMIZERS)] = Field("adam", description="moves the weights up the gradient")
     lr: Positive | None = Field(None, description="step size; each optimizer has a default of its own")
@@ -204,7 +209,7 @@ class Config(BaseModel):
     def build_recipe(self) -> Recipe:
         """How to train."""
         return Recipe(
-            epochs=self.epochs,
+            epochs=self.epochs or LEAST_EPOCHS,
             batch=self.batch,
             samples=self.samples,
             objective=OBJECTIVES[self.objective],
@@ -266,7 +271,7 @@ def read_config(path: str | Path | None = None, flags: Mapping[str, Any] | None 
 
 
 def prepare_data(config: Config) -> tuple[Config, Dataset]:
-    """The data, and the config with ``auto`` settled by it.
+    """The data, and the config with ``auto`` and the number of epochs settled by it.
 
     Drawn digits and MNIST are drawn fresh as bits under a Bernoulli likelihood, Frey faces stay grey under a normal
     one; of your own data, bits get a Bernoulli likelihood and grey values a normal one.  A likelihood or binarisation
@@ -297,8 +302,14 @@ def prepare_data(config: Config) -> tuple[Config, Dataset]:
             f"{config.data} holds bits (only 0 and 1), on which a {likelihood} density grows without bound; "
             "use --likelihood bernoulli"
         )
-    settled = config.model_copy(update={"binarize": binarize, "likelihood": likelihood})
+    epochs = config.epochs or _enough_epochs(len(train), config.batch)
+    settled = config.model_copy(update={"binarize": binarize, "likelihood": likelihood, "epochs": epochs})
     return settled, binarize_once(dataset, seed=config.seed) if binarize == "fixed" else dataset
+
+
+def _enough_epochs(rows: int, batch: int) -> int:
+    """Ten, or as many as make ``ENOUGH_STEPS`` steps where the rows are few, but no more than ``MOST_EPOCHS``."""
+    return max(LEAST_EPOCHS, min(MOST_EPOCHS, math.ceil(ENOUGH_STEPS * batch / rows)))
 
 
 def _holds_bits(rows: npt.NDArray[Any]) -> bool:

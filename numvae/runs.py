@@ -179,8 +179,8 @@ def resume_run(folder: Path, overrides: Mapping[str, Any] | None = None) -> tupl
         overrides = {"schedule_options": {}, **overrides}
     run = open_run(folder, overrides)
     done = run.state.epoch
-    if run.config.epochs < done:
-        raise InputError(f"{folder} has {done} epochs done; --epochs must be at least that, got {run.config.epochs}")
+    if run.recipe.epochs < done:
+        raise InputError(f"{folder} has {done} epochs done; --epochs must be at least that, got {run.recipe.epochs}")
     dataset = run.load_data()
     if dataset.fingerprint != run.fingerprint:
         raise InputError(

@@ -24,6 +24,7 @@ Indices: TypeAlias = npt.NDArray[np.intp]
 
 RESOLUTION = 1e-6
 NEGLIGIBLE = 1e-9
+TINY = 1e-290
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,8 @@ class Probe:
 
     @property
     def at_kink(self) -> bool:
-        """Whether a and n differ, but by no more than the two one-sided slopes do: any slope between them is right."""
-        return self.tolerance < self.relative_error and self.deviation <= self.slope.jump
+        """Whether a and n differ, and so do the two one-sided slopes: n is their mean, a may be anything."""
+        return min(self.relative_error, self.slope.jump / max(self.size, TINY)) > self.tolerance
 
     @property
     def resolved(self) -> bool:
