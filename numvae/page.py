@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from numvae.atomic import write_atomically
 from numvae.errors import InputError
-from numvae.figures import CSS_DPI, DPI, WIDTH
 
 __all__ = ["CAPTIONS", "write_page"]
 
@@ -87,6 +86,9 @@ _QUANTITIES = {
     "parameters": _Quantity("Parameters", "", ",.0f", "Numbers learnt: all weights of the model."),
 }
 
+INCH = 0.0254  # metres
+WIDE = 670  # CSS pixels; a wider picture does not fit beside another
+
 _HISTORY = {
     "epoch": ("Epoch", ",.0f"),
     "samples": ("Samples", ",.0f"),
@@ -99,10 +101,10 @@ _HISTORY = {
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #27313b; --quiet: #5d6873; --line: #e1e5ea; --page: #fff; --panel: #f5f7f9;
-  --good: #0b6b4a; --bad: #b3261e; --link: #0072b2; }
+  --good: #0b6b4a; --unsure: #8a5a00; --bad: #b3261e; --link: #0072b2; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e3e7eb; --quiet: #9aa5b0; --line: #333c45; --page: #14181c; --panel: #1c2228;
-    --good: #6fd3a8; --bad: #ff8a80; --link: #6cb8e6; } }
+    --good: #6fd3a8; --unsure: #f0b85a; --bad: #ff8a80; --link: #6cb8e6; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink); line-height: 1.55;
   font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "DejaVu Sans", sans-serif; }
@@ -133,6 +135,7 @@ img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
 figcaption { color: var(--quiet); font-size: .875rem; margin-top: .5rem; max-width: 44rem; }
 .verdict { font-weight: 600; }
 .good { color: var(--good); }
+.unsure { color: var(--unsure); }
 .bad { color: var(--bad); }
 code, pre { font-size: .875em;
   font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
@@ -230,8 +233,8 @@ def _pictures(figures: Iterable[tuple[str, str, str | os.PathLike[str]]]) -> str
         png = Path(path).read_bytes()
         if png[:8] != b"\x89PNG\r\n\x1a\n":
             raise InputError(f"{path} is not a PNG file: it starts with {png[:8]!r}; write it with numvae.figures.save")
-        width, height = (round(dots * CSS_DPI / DPI) for dots in struct.unpack(">II", png[16:24]))
-        wide = ' class="wide"' if width > 1.3 * WIDTH * CSS_DPI else ""
+        width, height = _css_size(png)
+        wide = ' class="wide"' if width > WIDE else ""
         pictures.append(
             f"<figure{wide}>\n<h3>{escape(title)}</h3>\n"
             f'<div class="light"><img width="{width}" height="{height}" alt="{escape(title)}" '
@@ -241,13 +244,16 @@ def _pictures(figures: Iterable[tuple[str, str, str | os.PathLike[str]]]) -> str
     return f'<div class="pictures">\n{"".join(pictures)}</div>'
 
 
+def _css_size(png: bytes) -> tuple[int, int]:
+    """Width and height in CSS pixels, 96 to the inch, at the picture's own resolution; a dot each where it has none."""
+    width, height = struct.unpack(">II", png[16:24])
+    place = png.find(b"pHYs", 0, png.find(b"IDAT"))
+    dots_per_metre = struct.unpack(">I", png[place + 4 : place + 8])[0] if place > 0 else 96 / INCH
+    return tuple(round(dots * 96 / (dots_per_metre * INCH)) for dots in (width, height))
+
+
 def _gradients(check: Mapping[str, Any]) -> str:
-    worst = _number(check["worst_relative_error"], ".1e")
-    verdict = (
-        f'<p class="verdict good">✓ Passed: the worst relative error is {worst}.</p>'
-        if check["ok"]
-        else f'<p class="verdict bad">✗ Failed: the worst relative error is {worst}. Do not trust this run.</p>'
-    )
+    verdict = _verdict(check)
     why = (
         "<p>Analytic is the derivative of the objective as derived on paper; numeric is what finite differences of the "
         "objective give along the same direction. The digits should agree until rounding takes over.</p>"
@@ -259,9 +265,27 @@ def _gradients(check: Mapping[str, Any]) -> str:
         f'<td class="number">{_number(group["relative_error"], ".1e")}</td></tr>'
         for group in check["groups"]
     ]
-    more = {key: value for key, value in check.items() if key not in ("ok", "worst_relative_error", "groups")}
+    shown = ("ok", "verdict", "worst_relative_error", "groups")
+    more = {key: value for key, value in check.items() if key not in shown}
     extra = _json("More from this check", more) if more else ""
     return verdict + why + _table(("Weights", "Analytic", "Numeric", "Relative error"), rows) + extra
+
+
+def _verdict(check: Mapping[str, Any]) -> str:
+    worst = f"the worst relative error is {_number(check['worst_relative_error'], '.1e')}"
+    if check["verdict"] == "passed":
+        return f'<p class="verdict good">✓ Passed: {worst}.</p>'
+    if check["verdict"] == "failed":
+        problems = "".join(f"<p><code>{escape(str(problem))}</code></p>" for problem in check["problems"])
+        return f'<p class="verdict bad">✗ Failed; do not trust this run.</p>{problems}'
+    groups = check["groups"]
+    count = sum(bool(group["inconclusive"]) for group in groups)
+    if count == len(groups):
+        return '<p class="verdict unsure">? Inconclusive: differences could judge none of the weights here.</p>'
+    return (
+        f'<p class="verdict unsure">? Inconclusive for {count} of {len(groups)} groups of weights, which differences '
+        f"cannot judge here. In the others {worst}.</p>"
+    )
 
 
 def _recipe(configuration: Mapping[str, Any], history: Sequence[Mapping[str, Any]], command: str) -> str:

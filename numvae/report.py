@@ -76,7 +76,7 @@ def _pictures(run: Run, dataset: Dataset, check: ModelCheck | None) -> dict[str,
         if shape is not None:
             spread_of_prior = 1 / np.sqrt(run.model.prior_precision)
             pictures["manifold"] = lambda: figures.manifold(lambda z: run.decode(z * spread_of_prior), shape)
-    groups = [] if check is None else check.to_json()["groups"]
+    groups = [] if check is None else [g for g in check.to_json()["groups"] if not g["inconclusive"]]
     if check is not None and groups:
         pictures["gradient_check"] = lambda: figures.gradient_check(groups, tolerance=check.pullback.tolerance)
     return pictures

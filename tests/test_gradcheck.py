@@ -23,10 +23,12 @@ from numvae import (
     pathwise,
     score_function,
 )
+from numvae.checks import check_pullback
 from numvae.config import Config
+from numvae.datasets import Dataset
 from numvae.errors import CheckError
 from numvae.gradcheck import check_model, compare_estimators, dparams_estimates
-from numvae.optimizers import Adam
+from numvae.optimizers import SGD, Adam
 from numvae.training import Recipe, train
 from tests.small_runs import BATCH, DIGITS, MODEL, begin
 
@@ -121,10 +123,88 @@ def test_its_json_is_what_the_command_promises():
         name for name, _ in MODEL.layout.leaves(np.zeros(MODEL.layout.size))
     ]
     for group in found["groups"]:
-        assert {"name", "analytic", "numeric", "relative_error"} <= group.keys()
+        assert {"name", "analytic", "numeric", "relative_error", "scale", "inconclusive"} <= group.keys()
+        error = abs(group["analytic"] - group["numeric"]) / group["scale"]
+        assert group["relative_error"] == pytest.approx(error, rel=1e-9)
         assert group["analytic"] == pytest.approx(group["numeric"], rel=1e-7)
     assert found["worst_relative_error"] == max(group["relative_error"] for group in found["groups"]) <= 1e-8
     json.dumps(found, allow_nan=False)
+
+
+def passes_without_kinks(found):
+    assert found.ok, found.to_json()["problems"]
+    assert found.verdict == "passed", found.to_json()["doubts"]
+    assert sum(row.kinks for row in found.pullback.arguments) == 0
+    return True
+
+
+def state_of(recipe=None, data=DIGITS, **settings):
+    """A model and its weights as a run would start them, trained where there is a recipe."""
+    config = Config(binarize="none", **settings)
+    model = config.build_model(data.features)
+    state = config.build_state(model, data)
+    return model, state.theta if recipe is None else train(model, data, recipe, state).theta
+
+
+def test_tiny_weights_pass_at_the_start_and_after_a_step():
+    for seed in range(2):
+        settings = {"hidden": [20], "latent": 5, "weights": "small_normal", "likelihood": "bernoulli", "seed": seed}
+        recipe = Recipe(epochs=1, batch=100, optimizer=SGD(0.01))
+        for model, theta in (state_of(**settings), state_of(recipe, **settings)):
+            assert passes_without_kinks(check(model, theta, seed=seed))
+            assert passes_without_kinks(check(model, 1e-6 * theta, seed=seed))
+
+
+def test_collapsed_latents_pass():
+    recipe = Recipe(epochs=3, batch=100, optimizer=Adam(0.003))
+    model, theta = state_of(recipe, hidden=[12, 12, 12], latent=5, activation="softplus", likelihood="bernoulli")
+    assert passes_without_kinks(check(model, theta))
+    last = dict(model.layout.leaves(theta))["encoder.7.W"]
+    last *= 1e-9  # the posterior is the prior, whatever the data
+    assert passes_without_kinks(check(model, theta))
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "normal", "normal_shared_std"])
+def test_black_images_pass(likelihood):
+    black = Dataset("black", np.zeros((200, 49), np.uint8), np.zeros((10, 49), np.uint8))
+    for recipe in (None, Recipe(epochs=5, batch=50, optimizer=Adam(0.003))):
+        model, theta = state_of(recipe, black, hidden=[20], latent=10, likelihood=likelihood)
+        for seed in range(3):
+            assert passes_without_kinks(check(model, theta, np.zeros((4, 49)), seed))
+
+
+def all_at_a_kink():
+    """ReLU at exactly zero: black images and biases that are zero."""
+    model = mlp_vae(6, latents=2, hidden=(3,), activation=layers.relu)
+    return check(model, x=np.zeros((4, 6)))
+
+
+def test_a_group_at_kinks_is_inconclusive_and_fails_nothing():
+    found = all_at_a_kink()
+    content = found.to_json()
+    assert found.verdict == content["verdict"] == "inconclusive"
+    assert found.ok
+    assert content["problems"] == []
+    assert "dtheta.encoder.1.b: inconclusive" in content["doubts"][0]
+    (group,) = (group for group in content["groups"] if group["inconclusive"])
+    assert group["name"] == "encoder.1.b"
+    assert not group["ok"]
+    assert group["analytic"] is group["numeric"] is group["relative_error"] is None
+    json.dumps(content, allow_nan=False)
+
+
+def test_a_check_that_judged_nothing_is_not_ok_though_nothing_failed():
+    def relu(x):
+        return np.maximum(x, 0), lambda dy: (dy * (x > 0),)
+
+    found = replace(all_at_a_kink(), pullback=check_pullback(relu, np.zeros(4)))
+    assert not found.ok
+    assert found.verdict == "inconclusive"
+
+
+def test_the_estimators_are_compared_at_a_level_that_fails_once_in_a_million():
+    report = compare_estimators(MODEL, trained_theta().astype(float), X[:1], rng=np.random.default_rng(0))
+    assert {group.significance for group in report.groups} == {1e-6}
 
 
 # ---- planted bugs
@@ -135,6 +215,7 @@ def wrong_groups(found):
     content = found.to_json()
     assert content["ok"] is False
     assert content["problems"]
+    assert content["verdict"] == "failed"
     return {group["name"].split(".")[0] for group in content["groups"] if not group["ok"]}
 
 
@@ -160,6 +241,19 @@ def test_a_sample_that_forgets_its_log_std_is_seen_in_the_encoder_alone(spoil):
 def test_a_gradient_of_zero_is_no_gradient(spoil):
     spoil(Bernoulli, "log_prob", lambda gradients: (0 * gradients[0], None))
     assert "decoder" in wrong_groups(check_smaller())
+
+
+def test_a_bug_is_seen_with_tiny_weights_and_with_black_images(spoil):
+    spoil(Bernoulli, "log_prob", lambda gradients: (1.01 * gradients[0], None))
+    theta = initial_theta(SMALLER.layout, rng=np.random.default_rng(0))
+    assert "decoder" in wrong_groups(check(SMALLER, 1e-3 * theta, BITS))
+    assert "decoder" in wrong_groups(check(SMALLER, theta, np.zeros((4, 6))))
+
+
+def test_a_kl_of_the_wrong_sign_is_seen_with_black_images(spoil):
+    spoil(Normal, "kl", lambda gradients: (-gradients[0], gradients[1]))
+    theta = np.random.default_rng(0).normal(0, 0.3, SMALLER.layout.size)
+    assert wrong_groups(check(SMALLER, theta, np.zeros((4, 6)))) == {"encoder"}
 
 
 def test_the_smaller_model_passes_without_a_bug():

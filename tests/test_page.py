@@ -18,10 +18,18 @@ NUMBERS = {
 }  # fmt: skip
 CHECK = {
     "ok": True,
+    "verdict": "passed",
+    "problems": [],
     "worst_relative_error": 6e-10,
     "groups": [
-        {"name": "encoder.W<0>", "analytic": -12.3456789, "numeric": -12.3456789004, "relative_error": 3e-11},
-        {"name": "decoder.b", "analytic": 0.25, "numeric": 0.25, "relative_error": 0.0},
+        {
+            "name": "encoder.W<0>",
+            "analytic": -12.3456789,
+            "numeric": -12.3456789004,
+            "relative_error": 3e-11,
+            "inconclusive": False,
+        },
+        {"name": "decoder.b", "analytic": 0.25, "numeric": 0.25, "relative_error": 0.0, "inconclusive": False},
     ],
 }
 HISTORY = [
@@ -161,9 +169,25 @@ def test_the_gradient_check_shows_each_group_and_the_verdict(write):
 
 
 def test_a_failed_gradient_check_says_so(write):
-    text = Document(write(gradient_check=CHECK | {"ok": False, "worst_relative_error": 0.3})).text
-    assert "✗ Failed: the worst relative error is 3.0e−01." in text
+    failed = CHECK | {"ok": False, "verdict": "failed", "problems": ["dtheta.decoder.b: off by a factor <2>"]}
+    text = Document(write(gradient_check=failed)).text
+    assert "✗ Failed; do not trust this run.dtheta.decoder.b: off by a factor <2>" in text
     assert "Passed" not in text
+
+
+def test_a_check_that_could_not_judge_is_amber_and_no_reason_for_distrust(write):
+    unknown = {"analytic": None, "numeric": None, "relative_error": None, "inconclusive": True}
+    first, second = CHECK["groups"]
+    inconclusive = CHECK | {"verdict": "inconclusive", "groups": [first, second | unknown]}
+    source = write(gradient_check=inconclusive)
+    text = Document(source).text
+    assert "? Inconclusive for 1 of 2 groups of weights" in text
+    assert "In the others the worst relative error is 6.0e−10." in text
+    assert "decoder.b–––" in text
+    assert '<p class="verdict unsure">' in source
+    assert "trust" not in text
+    nothing = inconclusive | {"ok": False, "worst_relative_error": None, "groups": [first | unknown, second | unknown]}
+    assert "could judge none of the weights" in Document(write(gradient_check=nothing)).text
 
 
 def test_what_else_the_check_found_is_shown(write):
@@ -198,8 +222,9 @@ def test_text_from_outside_is_escaped(write):
     attack = '"><script>alert(1)</script>'
     source = write(
         title=attack, notes=[attack], numbers={attack: attack}, configuration={attack: attack}, command=attack,
-        gradient_check={"ok": True, "worst_relative_error": attack, attack: attack, "groups": [
-            {"name": attack, "analytic": attack, "numeric": attack, "relative_error": attack}]},
+        gradient_check={"ok": True, "verdict": "failed", "problems": [attack], "worst_relative_error": attack,
+            attack: attack, "groups": [
+            {"name": attack, "analytic": attack, "numeric": attack, "relative_error": attack, "inconclusive": False}]},
         history=[{"epoch": attack}],
     )  # fmt: skip
     assert "<script" not in source

@@ -12,7 +12,7 @@ import numpy as np
 from numvae.arrays import Array
 from numvae.errors import InputError
 
-__all__ = ["Observed", "Subject", "observe", "gradient_problem"]
+__all__ = ["Observed", "Subject", "gradient_problem", "observe"]
 
 SAME = 1e-12
 LINEAR = 1e-10
@@ -36,6 +36,9 @@ class Subject:
         """Copies the arguments and, without ``names``, takes their names from the rule's signature."""
         if names is not None and len(names) != len(arguments):
             raise InputError(f"names must name each of the {len(arguments)} arguments, got {len(names)}: {list(names)}")
+        if not any(_is_floating(a) for a in arguments):
+            kinds = ", ".join(str(getattr(a, "dtype", type(a).__name__)) for a in arguments)
+            raise InputError(f"an argument must be a float or an array of floats to be differentiated, got {kinds}")
         copies = tuple(np.array(a, dtype=np.float64)[()] if _is_floating(a) else a for a in arguments)
         return cls(rule, tuple(arguments), copies, tuple(names or _argument_names(rule, len(arguments))))
 
@@ -56,7 +59,13 @@ class Subject:
         if not (isinstance(result, tuple) and len(result) == 2 and callable(result[1])):
             raise InputError(f"{self.rule_name} must return (value, pullback), got {type(result).__name__}")
         value, pullback = result
-        return (value if isinstance(value, tuple) else (value,)), pullback
+        values = value if isinstance(value, tuple) else (value,)
+        for part in values:
+            if not _is_numeric(part):
+                raise InputError(
+                    f"the value of {self.rule_name} must be an array of numbers, got {type(part).__name__}"
+                )
+        return values, pullback
 
     def moved(self, position: int, argument: Any) -> tuple[Any, ...]:
         """The arguments with one of them replaced."""
@@ -123,6 +132,13 @@ def _is_floating(argument: Any) -> bool:
     return isinstance(argument, float | np.floating) or (
         isinstance(argument, np.ndarray) and np.issubdtype(argument.dtype, np.floating)
     )
+
+
+def _is_numeric(value: Any) -> bool:
+    try:
+        return np.asarray(value).dtype.kind in "biuf"
+    except ValueError:  # a ragged list
+        return False
 
 
 def _argument_names(rule: Callable[..., Any], count: int) -> Iterator[str]:
@@ -222,6 +238,9 @@ def _answer_problem(found: Any, subject: Subject) -> str:
         return f"the pullback must return a tuple with one gradient per argument ({count}), got {type(found).__name__}"
     if len(found) != count:
         return f"the pullback must return one gradient for each of the {count} arguments, got {len(found)}"
+    for name, gradient in zip(subject.names, found, strict=True):
+        if gradient is not None and not _is_numeric(gradient):
+            return f"d{name} must be an array of numbers, got {type(gradient).__name__}"
     return ""
 
 

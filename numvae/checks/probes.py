@@ -20,7 +20,7 @@ from numvae.checks.reports import Index
 __all__ = ["Direction", "Indices", "Measurement", "Probe"]
 
 Indices: TypeAlias = npt.NDArray[np.intp]
-"""Positions in a flattened argument."""
+"""Positions in a flattened argument; of any shape."""
 
 RESOLUTION = 1e-6
 NEGLIGIBLE = 1e-9
@@ -74,7 +74,7 @@ class Probe:
     @property
     def relative_error(self) -> float:
         """e = |a - n| / scale   (checks.4)."""
-        return self.deviation / self.scale if self.deviation else 0.0  # (checks.4)
+        return self.deviation / max(self.scale, TINY)  # (checks.4)
 
     @property
     def settled(self) -> bool:

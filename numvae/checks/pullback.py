@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from numvae.arrays import Array
-from numvae.checks.contract import Subject, observe, gradient_problem
+from numvae.checks.contract import Subject, gradient_problem, observe
 from numvae.checks.probes import Indices, Measurement, Probe
 from numvae.checks.reports import Grade, Index, Report, Row, grade_of, name_ratio, number
 from numvae.errors import InputError
@@ -53,8 +53,8 @@ def check_pullback(
     and gives the same when called twice and after another call of the rule; that the rule gives the same value again
     (noise must be an argument); that neither arguments nor cotangents are written; that float32 in gives float32 out.
 
-    Raises ``InputError`` where ``rule`` returns no (value, pullback) or the names do not fit.  Source: the CS231n
-    notes.
+    Raises ``InputError`` where ``rule`` returns no (value, pullback) of numbers, where no argument is floating-point,
+    or where the names do not fit.  Source: the CS231n notes.
 
     >>> def square(x):
     ...     return x**2, lambda dy: (x * dy,)
@@ -73,11 +73,11 @@ def check_pullback(
     rows = []
     for position, (argument, gradient) in enumerate(zip(subject.names, observed.gradients, strict=False)):
         measurement = Measurement(observed, position, tolerance)
-        for name, indices in _pieces(argument, measurement.point, parts.get(argument)):
-            rows.append(_check_part(name, measurement, indices, gradient, rng, directions, coordinates))
+        for name, positions in _pieces(argument, measurement.point, parts.get(argument)):
+            rows.append(_check_part(name, measurement, positions, gradient, rng, directions, coordinates))
     problems = observed.problems
     if not problems and all(row.grade is Grade.NONE for row in rows):
-        problems = ("nothing was checked: the pullback returns None for every argument",)
+        problems = ("nothing was checked: the pullback returns None for every floating-point argument",)
     return PullbackReport(subject.rule_name, tuple(rows), problems, tolerance)
 
 
@@ -85,9 +85,10 @@ def check_pullback(
 class ArgumentCheck:
     """One argument, or one named part of it, as its worst probe shows it.
 
+    ``scale``: what the relative error is relative to, relative_error = |analytic - numeric| / scale   (checks.4).
     ``index``: the coordinate of that probe, None for a random direction.  ``step``: the last displacement used there.
     ``probes`` counts the directions tried; ``kinks`` those skipped at a kink, ``unresolved`` those that differences
-    cannot judge.
+    cannot judge; where too few are left, ``problem`` says so and there are no numbers.
     """
 
     name: str
@@ -97,6 +98,7 @@ class ArgumentCheck:
     analytic: float = math.nan
     numeric: float = math.nan
     error_bar: float = math.nan
+    scale: float = math.nan
     relative_error: float = math.nan
     step: float = math.nan
     index: Index | None = None
@@ -106,8 +108,13 @@ class ArgumentCheck:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong with it; an argument without a gradient is ok."""
+        """Whether it was judged and nothing is wrong with it; an argument without a gradient is ok."""
         return not self.problem
+
+    @property
+    def inconclusive(self) -> bool:
+        """Whether it could not be judged."""
+        return self.grade is Grade.INCONCLUSIVE
 
 
 @dataclass(frozen=True, repr=False)
@@ -121,8 +128,8 @@ class PullbackReport(Report):
 
     @property
     def ok(self) -> bool:
-        """Whether the pullback is right and keeps the contract."""
-        return not self.failures
+        """Whether the pullback is right and keeps the contract, as far as every argument could be judged."""
+        return not self.failures and not self.doubts
 
     @property
     def worst_relative_error(self) -> float:
@@ -137,7 +144,12 @@ class PullbackReport(Report):
     @property
     def failures(self) -> tuple[str, ...]:
         """The problems of the rule, then those of each argument."""
-        return self.problems + tuple(a.problem for a in self.arguments if a.problem)
+        return self.problems + tuple(a.problem for a in self.arguments if a.problem and not a.inconclusive)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """The arguments that could not be judged."""
+        return tuple(a.problem for a in self.arguments if a.inconclusive)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -180,24 +192,24 @@ def _row(a: ArgumentCheck) -> Row:
 
 
 def _pieces(name: str, point: Any, parts: Parts | None) -> list[tuple[str, Indices]]:
-    """Names and flat indices of the parts of one argument; found by naming the parts of its positions."""
-    everything = np.arange(np.size(point))
+    """Names and positions of the parts of one argument, in their shapes; found by naming the parts of its positions."""
+    everything = np.arange(np.size(point)).reshape(np.shape(point))
     if parts is None:
         return [(name, everything)]
-    positions = everything.astype(np.float64).reshape(np.shape(point))
-    return [(f"{name}.{part}", np.ravel(view).astype(np.intp)) for part, view in dict(parts(positions)).items()]
+    views = dict(parts(everything.astype(np.float64)))
+    return [(f"{name}.{part}", np.asarray(view).astype(np.intp)) for part, view in views.items()]
 
 
 def _check_part(
     name: str,
     measurement: Measurement,
-    indices: Indices,
+    positions: Indices,
     gradient: Any,
     rng: np.random.Generator,
     directions: int,
     coordinates: int,
 ) -> ArgumentCheck:
-    blank = ArgumentCheck(name, np.shape(measurement.point))
+    blank, indices = ArgumentCheck(name, positions.shape), np.ravel(positions)
     if gradient is None or not measurement.differentiable or not len(indices):
         return blank
     problem = gradient_problem(name, measurement.point, gradient)
@@ -255,6 +267,7 @@ def _verdict(blank: ArgumentCheck, probes: list[Probe], measurement: Measurement
         analytic=worst.analytic / unit,
         numeric=worst.slope.value / unit,
         error_bar=worst.slope.error_bar / unit,
+        scale=worst.scale / unit,
         relative_error=worst.relative_error,
         step=worst.slope.step * worst.direction.length,
         index=worst.index,

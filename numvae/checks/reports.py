@@ -58,7 +58,10 @@ class Row:
 
 
 class Report(ABC):
-    """The outcome of a check: ``ok``, a table for people, a dictionary for programs, and ``assert_ok``."""
+    """The outcome of a check: ``ok``, a table for people, a dictionary for programs, and ``assert_ok``.
+
+    A check that is not ok has *failures*, or only *doubts*: then it is inconclusive.
+    """
 
     @property
     @abstractmethod
@@ -86,6 +89,11 @@ class Report(ABC):
         """What is wrong, one readable line each, the most telling first."""
 
     @property
+    def doubts(self) -> tuple[str, ...]:
+        """What could not be judged, one readable line each."""
+        return ()
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What else a reader should know."""
         return ()
@@ -93,20 +101,21 @@ class Report(ABC):
     def assert_ok(self) -> None:
         """Raises ``CheckError`` with one readable line if the check did not pass."""
         if not self.ok:
-            more = len(self.failures) - 1
-            raise CheckError(f"{self.title}: {self.failures[0]}" + (f" (and {more} more)" if more else ""))
+            first, *more = self.failures + self.doubts
+            raise CheckError(f"{self.title}: {first}" + (f" (and {len(more)} more)" if more else ""))
 
     def to_json(self) -> dict[str, Any]:
         """The report in plain Python types; numbers that are not finite become None."""
         content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
-        return {"ok": self.ok, "failures": list(self.failures)} | {
+        return {"ok": self.ok, "failures": list(self.failures), "doubts": list(self.doubts)} | {
             name: _plain(value) for name, value in content.items()
         }
 
     def __str__(self) -> str:
-        verdict = "ok" if self.ok else "FAILED"
+        verdict = "ok" if self.ok else "FAILED" if self.failures else "inconclusive"
         lines = [f"{self.title}: {verdict}", *_aligned(self.header, self.rows)]
         lines += [f"  ✗ {failure}" for failure in self.failures]
+        lines += [f"  ? {doubt}" for doubt in self.doubts]
         lines += [f"  · {note}" for note in self.notes]
         return "\n".join(lines)
 
@@ -114,8 +123,10 @@ class Report(ABC):
 
     def _repr_html_(self) -> str:
         """The same as a page fragment without outside resources; tints show on light and on dark pages."""
-        verdict, grade = ("ok", Grade.HAPPY) if self.ok else ("failed", Grade.WRONG)
-        lines = [f"<li>{escape(f'✗ {failure}')}</li>" for failure in self.failures]
+        grade = Grade.HAPPY if self.ok else Grade.WRONG if self.failures else Grade.INCONCLUSIVE
+        verdict = {Grade.HAPPY: "ok", Grade.WRONG: "failed"}.get(grade, str(grade))
+        marked = [f"✗ {failure}" for failure in self.failures] + [f"? {doubt}" for doubt in self.doubts]
+        lines = [f"<li>{escape(line)}</li>" for line in marked]
         lines += [f'<li style="opacity: 0.75">{escape(note)}</li>' for note in self.notes]
         below = f'<ul style="margin: 0.5em 0; padding: 0; list-style: none">{"".join(lines)}</ul>' if lines else ""
         return (

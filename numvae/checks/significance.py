@@ -24,8 +24,6 @@ class TrialGroup:
     report.
     """
 
-    __test__ = False  # not for pytest to collect
-
     name: str
     count: int
     index: Index
@@ -45,8 +43,6 @@ class TrialGroup:
 @dataclass(frozen=True)
 class Trials:
     """Tests of one kind before the correction: arrays of one shape; ``indices`` says where each stands."""
-
-    __test__ = False
 
     name: str
     observed: Array

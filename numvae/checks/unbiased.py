@@ -83,13 +83,14 @@ def check_same_expectation(
     repeats: int = 1000,
     rng: np.random.Generator | None = None,
     significance: float = 1e-4,
+    rounding: npt.ArrayLike = 0.0,
     names: tuple[str, str] = ("a", "b"),
 ) -> ExpectationReport:
     """E[a] = E[b] for two independent estimators: t = (mean_a - mean_b) / √(var_a / R_a + var_b / R_b)   (checks.12).
 
     As ``check_unbiased``, for when the truth is unknown: score-function against pathwise gradients.  Estimates that
     share their noise are not independent; compare those by ``check_unbiased(a - b, 0 * truth)``, which is sharper
-    too.
+    too.  ``rounding``: of one estimate, where that is more than its size shows, as large terms cancel in it.
 
     Raises ``InputError`` as ``check_unbiased`` does.
     """
@@ -109,8 +110,8 @@ def check_same_expectation(
     )
     share_a, share_b = variance_a / len(a), variance_b / len(b)
     standard_error = np.sqrt(share_a + share_b)
-    rounding = 8 * EPSILON * (np.abs(mean_a) + np.abs(mean_b))
-    t = t_statistic(mean_a - mean_b, standard_error, rounding)  # (checks.12)
+    inexact = 8 * EPSILON * (np.abs(mean_a) + np.abs(mean_b)) + np.ravel(np.broadcast_to(rounding, shape))
+    t = t_statistic(mean_a - mean_b, standard_error, inexact)  # (checks.12)
     with np.errstate(invalid="ignore"):
         degrees = (share_a + share_b) ** 2 / (share_a**2 / (len(a) - 1) + share_b**2 / (len(b) - 1))
     kinds = [_coordinates(mean_a, mean_b, t, np.nan_to_num(degrees, nan=1.0), shape)]

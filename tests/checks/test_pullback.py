@@ -106,6 +106,46 @@ def test_a_gradient_that_vanishes_is_right() -> None:
         check_pullback(Normal().kl, params, params).assert_ok()
 
 
+@pytest.mark.parametrize("distance", [1e-1, 1e-3, 1e-5, 1e-7, 1e-9])
+def test_a_value_that_rounds_by_more_than_its_size_shows_is_no_failure(distance: float) -> None:
+    """(checks.3a), (checks.6): near the prior the KL is tiny and its terms are not; all is smooth."""
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        prior = rng.standard_normal((3, 4))
+        report = check_pullback(Normal().kl, prior + distance * rng.standard_normal((3, 4)), prior, rng=rng)
+        report.assert_ok()
+        assert sum(a.kinks for a in report.arguments) == 0
+
+
+@pytest.mark.parametrize("distance", [1e-1, 1e-3, 1e-5])
+def test_a_bug_in_such_a_value_is_found_where_it_is_larger_than_the_rounding(distance: float) -> None:
+    def rule(params: Array, prior_params: Array) -> tuple[Array, Pullback]:
+        kl, pullback = Normal().kl(params, prior_params)
+        return kl, lambda dkl: (1.01 * pullback(dkl)[0], None)
+
+    report = check_pullback(rule, PRIOR + distance * PARAMS, PRIOR)
+    assert "dparams" in report.failures[0]
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e-20, 1e20])
+def test_units_do_not_matter(unit: float) -> None:
+    """A value that is tiny as a whole is not rounding."""
+    check_pullback(lambda x: (unit * x**2, lambda dy: (2 * unit * x * dy,)), VECTOR).assert_ok()
+    wrong = check_pullback(lambda x: (unit * x**2, lambda dy: (4 * unit * x * dy,)), VECTOR)
+    assert "off by a factor 2, everywhere" in only_line(wrong)
+
+
+def test_an_error_is_that_over_its_scale() -> None:
+    """(checks.4)"""
+    for report in (
+        check_pullback(matmul, W, X),
+        check_pullback(factor_two, VECTOR),
+        check_pullback(Normal().kl, PARAMS + 1e-7, PARAMS),
+    ):
+        for a in report.arguments:
+            assert a.relative_error == pytest.approx(abs(a.analytic - a.numeric) / a.scale, rel=1e-9)
+
+
 def test_a_directional_derivative_that_cancels_is_no_failure() -> None:
     """(checks.4): ⟨da, u⟩ is 1e-9 of its terms here; their rounding, relative to the sum, would be an error of 1e-7."""
 
@@ -189,6 +229,7 @@ def test_parts_get_a_line_each_and_only_the_wrong_one_fails() -> None:
 
     report = check_pullback(rule, PARAMS, PRIOR, parts={"params": lambda p: {"mean": p[:, :2], "log_std": p[:, 2:]}})
     assert [a.name for a in report.arguments if not a.ok] == ["params.log_std"]
+    assert [a.shape for a in report.arguments] == [(3, 2), (3, 2), (3, 4)]
     assert "dparams.log_std" in only_line(report)
     assert "off by a factor 2, everywhere" in only_line(report)
 
@@ -390,6 +431,9 @@ def test_nothing_but_kinks_is_inconclusive_and_not_ok() -> None:
     """(checks.6)"""
     report = check_pullback(relu, np.zeros(4))
     assert report.arguments[0].grade == "inconclusive"
+    assert not report.ok
+    assert report.failures == ()
+    assert str(report).startswith("pullback of relu: inconclusive")
     assert "inconclusive" in only_line(report)
 
 
@@ -444,6 +488,13 @@ def test_bad_calls_say_what_is_wrong() -> None:
         check_pullback(square, VECTOR, parts={"y": lambda y: {"all": y}})
     with pytest.raises(InputError, match=r"must return \(value, pullback\), got ndarray"):
         check_pullback(np.sin, VECTOR)
+    for data in (np.array([1, 2]), [1.0, 2.0]):
+        with pytest.raises(InputError, match=r"must be a float or an array of floats .*, got (int64|list)"):
+            check_pullback(square, data)
+    with pytest.raises(InputError, match=r"the value of .* must be an array of numbers, got NoneType"):
+        check_pullback(lambda x: (None, lambda dy: (dy,)), VECTOR)
+    with pytest.raises(CheckError, match="dx must be an array of numbers, got str"):
+        check_pullback(lambda x: (x + 0, lambda dy: ("dy",)), VECTOR).assert_ok()
     with pytest.raises(InputError, match="nothing to check along"):
         check_pullback(square, VECTOR, directions=0, coordinates=0)
 
