@@ -30,7 +30,16 @@ DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     _prepare_streams()
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    code = _answer(list(sys.argv[1:] if arguments is None else arguments))
+    try:
+        sys.stderr.flush()
+    except BrokenPipeError:  # what is left unread there must not fail at exit
+        _mute()
+    return code
+
+
+def _answer(words: Sequence[str]) -> int:
+    """Run one command, and say in one line what went wrong."""
     try:
         return _run(words)
     except BrokenPipeError:  # whoever read our output has gone
