@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from numvae.memory import keep_freed_memory
 from numvae.models import VAE, mlp_vae
 from numvae.optimizers import AdaGrad, Adam
 from numvae.parameters import initial_theta
@@ -68,6 +69,7 @@ class Numvae:
     """What ``numvae.training`` does with a batch."""
 
     def __init__(self, problem: Problem) -> None:
+        keep_freed_memory()
         self.model, self.theta, self.rng = problem.model, problem.theta(), np.random.default_rng(3)
         optimizers = {"adam": Adam, "adagrad": AdaGrad}
         self.optimizer = optimizers[problem.optimizer](step_size=STEP_SIZE[problem.optimizer], epsilon=EPSILON)

@@ -19,6 +19,7 @@ from numvae.devices import Device, to_device, to_host
 from numvae.errors import DivergedError
 from numvae.estimators import Estimator, pathwise
 from numvae.evaluation import batches, evaluate
+from numvae.memory import keep_freed_memory
 from numvae.models import VAE, start_at_data
 from numvae.objectives import elbo, weight_log_prior
 from numvae.optimizers import Adam, Optimizer, clip_norm
@@ -140,6 +141,7 @@ def train(
             epoch, so that no step waits for the host: the step is then known to within so many, the rule not at all,
             and the state is spoilt.
     """
+    keep_freed_memory()
     rows = len(dataset.train)
     while state.epoch < recipe.epochs:
         order = generator(recipe.seed, "order", state.epoch).permutation(rows)
