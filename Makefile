@@ -18,7 +18,7 @@ help:  ## list the targets
 
 demo: $(VENV)/.installed  ## train on drawn digits and leave a page of pictures
 	@rm -rf runs/demo
-	$(BIN)/numvae train --latent 2 --epochs 20 --out runs/demo
+	$(BIN)/numvae train --latent 2 --hidden 200,100 --lr 0.003 --epochs 40 --out runs/demo
 	@echo "The page: $(CURDIR)/runs/demo/index.html"
 
 # One BLAS thread for each of the workers, or they would fight over the cores.
