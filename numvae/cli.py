@@ -143,8 +143,8 @@ def _gradient_check(run: Any, dataset: Any) -> Any:
 
 def _evaluate(options: Namespace) -> int:
     from numvae.evaluation import evaluate, evaluate_importance_weighted
+    from numvae.randomness import generator
     from numvae.runs import open_run
-    from numvae.training import generator
 
     run = open_run(options.run_folder)
     dataset = run.load_data(options.data)

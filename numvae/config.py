@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -148,18 +148,13 @@ class Config(BaseModel):
             )
         return batch
 
-    @field_validator("optimizer_options")
+    @field_validator("optimizer_options", "schedule_options")
     @classmethod
-    def _suit_the_optimizer(cls, options: dict[str, float], info: ValidationInfo) -> dict[str, float]:
-        if "optimizer" in info.data:
-            _check_options(OPTIMIZERS[info.data["optimizer"]], info.data["optimizer"], options)
-        return options
-
-    @field_validator("schedule_options")
-    @classmethod
-    def _suit_the_schedule(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        if "schedule" in info.data:
-            _check_options(SCHEDULES[info.data["schedule"]], info.data["schedule"], options)
+    def _suit_their_owner(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        name = info.data.get(str(info.field_name).removesuffix("_options"))  # None where that name is itself wrong
+        table: Mapping[str, Any] = OPTIMIZERS if info.field_name == "optimizer_options" else SCHEDULES
+        if name is not None:
+            _check_options(table[name], name, options)
         return options
 
     def build_model(self, features: int) -> VAE:
@@ -280,13 +275,12 @@ def prepare_data(config: Config) -> tuple[Config, Dataset]:
     dataset = load(config.data, seed=config.seed)
     train = dataset.train[: config.train_rows]
     test = dataset.test[: config.test_rows]
-    dataset = Dataset(
-        dataset.name,
-        train,
-        test,
-        None if dataset.train_labels is None else dataset.train_labels[: len(train)],
-        None if dataset.test_labels is None else dataset.test_labels[: len(test)],
-        dataset.image_shape,
+    dataset = replace(
+        dataset,
+        train=train,
+        test=test,
+        train_labels=None if dataset.train_labels is None else dataset.train_labels[: len(train)],
+        test_labels=None if dataset.test_labels is None else dataset.test_labels[: len(test)],
     )
     binarize, likelihood = config.binarize, config.likelihood
     of_bits = _holds_bits(dataset.train)

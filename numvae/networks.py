@@ -19,6 +19,7 @@ import numpy as np
 
 from numvae import layers
 from numvae.arrays import Array, Pullback
+from numvae.distributions.broadcasting import halves
 from numvae.parameters import Layout
 
 __all__ = ["Activation", "Chain", "Dense", "LeastLogStd", "Network", "SharedLogStd", "SigmoidMean", "mlp"]
@@ -113,7 +114,7 @@ class SharedLogStd:
 
     def inverse(self, y: Array) -> Array:
         """The input that makes y = [mean | log_std]: the means."""
-        return np.split(y, 2, axis=-1)[0]
+        return halves(y)[0]
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,12 @@ class LeastLogStd:
     layout = Layout(())
 
     def __call__(self, theta: Array, x: Array) -> tuple[Array, Pullback]:
-        mean, raw = np.split(x, 2, axis=-1)
+        mean, raw = halves(x)
         above_least, softplus_pullback = layers.softplus(raw - self.least)
         y = np.concatenate([mean, above_least + self.least], axis=-1)  # (networks.4)
 
         def pullback(dy: Array, out: Array | None = None) -> tuple[Array, Array]:
-            dmean, dlog_std = np.split(dy, 2, axis=-1)
+            dmean, dlog_std = halves(dy)
             (draw,) = softplus_pullback(dlog_std)  # (networks.5)
             return (np.empty_like(theta) if out is None else out), np.concatenate([dmean, draw], axis=-1)
 
@@ -143,7 +144,7 @@ class LeastLogStd:
 
     def inverse(self, y: Array) -> Array:
         """The input that makes y; a log_std at or below ``least``, which none makes, is taken for one just above."""
-        mean, log_std = np.split(y, 2, axis=-1)
+        mean, log_std = halves(y)
         above_least = np.maximum(log_std - self.least, 0.01)
         return np.concatenate([mean, self.least + np.log(np.expm1(above_least))], axis=-1)
 

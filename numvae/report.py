@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from numvae import figures
-from numvae.datasets import BINARIZATIONS, Dataset
+from numvae.datasets import Dataset
 from numvae.gradcheck import ModelCheck
 from numvae.page import CAPTIONS, write_page
+from numvae.randomness import generator
 from numvae.runs import Run
-from numvae.training import generator
 
 __all__ = ["draw_figures", "write_report"]
 
@@ -67,7 +67,7 @@ def _pictures(run: Run, dataset: Dataset, check: ModelCheck | None) -> dict[str,
     if shape is not None:
         spread = np.linspace(0, len(dataset.test) - 1, RECONSTRUCTED).astype(int)
         rows = dataset.test[np.unique(spread)]
-        seen = BINARIZATIONS[run.config.binarize](rows, generator(run.config.seed, "pictures"), run.theta.dtype)
+        seen = run.recipe.binarize(rows, generator(run.config.seed, "pictures"), run.theta.dtype)
         pictures["reconstructions"] = lambda: figures.reconstructions(seen, run.decode(run.means(rows)), shape)
         pictures["prior_samples"] = lambda: figures.prior_samples(run.draw(SAMPLED), shape)
     if run.model.latents == 2:

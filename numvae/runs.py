@@ -19,7 +19,7 @@ from numvae.arrays import Array
 from numvae.atomic import write_atomically
 from numvae.checkpoints import read_checkpoint, save_state
 from numvae.config import Config, prepare_data, read_config
-from numvae.datasets import BINARIZATIONS, DATASETS, Dataset, binarize_once, load
+from numvae.datasets import DATASETS, Dataset, binarize_once, load
 from numvae.devices import to_host
 from numvae.errors import InputError
 from numvae.gradcheck import ModelCheck, check_model
@@ -114,7 +114,7 @@ class Run:
 
     def means(self, rows: npt.NDArray[Any]) -> Array:
         """Posterior means of rows of data, (N, Z)."""
-        x = BINARIZATIONS[self.config.binarize](rows, generator(self.config.seed, "pictures"), self.theta.dtype)
+        x = self.recipe.binarize(rows, generator(self.config.seed, "pictures"), self.theta.dtype)
         return self.model.posterior.mean(self.model.encode(self.theta, x))
 
     def decode(self, z: npt.NDArray[Any]) -> Array:

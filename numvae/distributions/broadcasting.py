@@ -10,13 +10,13 @@ __all__ = ["halves", "sum_to_shape"]
 
 
 def halves(params: Array) -> tuple[Array, Array]:
-    """[first | second] along the last axis, as views; a tenth of what ``np.split`` takes.
+    """[first | second] along the last axis; an odd length raises ``ValueError``.  Far quicker than ``np.split``.
 
     >>> halves(np.array([1.0, 2.0, 3.0, 4.0]))
     (array([1., 2.]), array([3., 4.]))
     """
-    middle = params.shape[-1] // 2
-    return params[..., :middle], params[..., middle:]
+    pair = params.reshape(*params.shape[:-1], 2, params.shape[-1] // 2)
+    return pair[..., 0, :], pair[..., 1, :]
 
 
 def sum_to_shape(gradient: Array, shape: tuple[int, ...]) -> Array:

@@ -117,3 +117,8 @@ def test_sum_to_shape_is_the_adjoint_of_broadcasting(shape: tuple[int, ...]) -> 
     gathered = sum_to_shape(g, shape)
     assert gathered.shape == shape
     np.testing.assert_allclose(np.sum(np.broadcast_to(a, g.shape) * g), np.sum(a * gathered), rtol=1e-12)
+
+
+def test_an_odd_number_of_parameters_is_refused_not_broadcast() -> None:
+    with pytest.raises(ValueError, match="reshape"):
+        Normal().mean(np.zeros((4, 3)))
