@@ -31,6 +31,7 @@ class Bernoulli:
     """
 
     params_per_value = 1
+    discrete = True
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Uniform noise on [0, 1) of the values' shape."""
@@ -67,6 +68,19 @@ class Bernoulli:
             return sum_to_shape(surprise, params.shape), None
 
         return log_mass, pullback
+
+    def relaxed_log_prob(self, params: Array, value: Array) -> tuple[Array, Pullback]:
+        """(bernoulli.2) for values anywhere in [0, 1]   (bernoulli.7); pullback -> (dparams, dvalue).
+
+        Linear in each value, and the log-probability at bits: what a relaxation puts in the place of log p.
+        """
+        log_mass, pullback = self.log_prob(params, value)
+
+        def relaxed_pullback(dlog_mass: Array) -> tuple[Array, Array]:
+            dvalue = dlog_mass[..., None] * params  # (bernoulli.7)
+            return pullback(dlog_mass)[0], sum_to_shape(dvalue, value.shape)
+
+        return log_mass, relaxed_pullback
 
     def mean(self, params: Array) -> Array:
         """E[x] = sigmoid(logit)   (bernoulli.5), by tanh so that it cannot overflow."""

@@ -32,6 +32,7 @@ class Normal:
     """
 
     params_per_value = 2
+    discrete = False
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Standard normal noise of the values' shape."""
@@ -133,6 +134,7 @@ class FixedStdNormal:
 
     fixed_std: float = 1.0
     params_per_value = 1
+    discrete = False
 
     def __post_init__(self) -> None:
         if not 0 < self.fixed_std < math.inf:

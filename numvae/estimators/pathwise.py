@@ -6,11 +6,17 @@ Derivations: ``derivations/pathwise.md``.
 from __future__ import annotations
 
 from numvae.arrays import Array, Pullback
-from numvae.estimators.contract import Integrand, Reduction, Reparameterized
+from numvae.estimators.contract import Integrand, Reduction, Reparameterized, declares
 
 __all__ = ["pathwise"]
 
 
+@declares(
+    variables="continuous",
+    uses_dz=True,
+    reductions=("sample_mean", "log_mean_exp"),
+    source="Kingma and Welling 2013, section 2.4",
+)
 def pathwise(
     q: Reparameterized, params: Array, noise: Array, f: Integrand, reduce: Reduction
 ) -> tuple[Array, Pullback]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import numpy as np
 
 from numvae.arrays import Array, Pullback
-from numvae.estimators.contract import Integrand, Reduction, Reparameterized
+from numvae.estimators.contract import Integrand, Reduction, Reparameterized, declares
 
 __all__ = ["leave_one_out", "score_function"]
 
 
+@declares(reductions=("sample_mean", "log_mean_exp"), source="Williams 1992; Kool et al. 2019; Mnih and Rezende 2016")
 def score_function(
     q: Reparameterized, params: Array, noise: Array, f: Integrand, reduce: Reduction
 ) -> tuple[Array, Pullback]:
