@@ -88,7 +88,9 @@ def check_sampler(
     score, dvalue = _per_sample_scores(family, params, z)
     kinds = [] if reason else [_distribution(family, params, z)]
     kinds += [_zero_mean(SCORE, score), *_moments(family, params, z)]
-    kinds += [_successive(z), _rows(z, rng)] + ([_features(z, dvalue, rng)] if dvalue is not None else [])
+    kinds += [_successive(z), _rows(z, rng)]
+    if dvalue is not None and z.shape[-1] > 1:
+        kinds.append(_features(z, dvalue, rng))
     return SamplerReport(name, samples, grouped(kinds, significance), (), reason, _std_exponent(family, params, z))
 
 
@@ -178,8 +180,8 @@ def _draw_problem(family: Sampled, params: Array, noise: Array, z: Array, sample
 
 def _no_distribution_test(family: Any, params: Array, z: Array) -> str:
     """Why the distribution of single coordinates cannot be tested; empty if it can."""
-    if len(np.unique(z[:1000])) <= 100:
-        return "few distinct values, a discrete family"
+    if getattr(family, "discrete", False) or len(np.unique(z[:1000])) <= 100:
+        return "a discrete family"
     if hasattr(family, "cdf"):
         return ""
     one, other = z[:2]

@@ -33,6 +33,7 @@ def check_unbiased(
     rng: np.random.Generator | None = None,
     significance: float = 1e-4,
     projections: int = 8,
+    rounding: npt.ArrayLike = 0.0,
     name: str = "estimator",
 ) -> UnbiasedReport:
     """E[estimate] = truth, coordinate by coordinate: t = (mean - truth) √R / std   (checks.8).
@@ -42,7 +43,8 @@ def check_unbiased(
     mean over coordinates is seen, since each has its own test; one spread thinly over all is looked for along the
     truth and along ``projections`` random directions. A right estimator fails with probability ``significance`` at
     most, all tests together (Holm).  The report says how large a bias would have been noticed in each coordinate; an
-    estimator can only be called unbiased to that.
+    estimator can only be called unbiased to that.  ``rounding``: of one estimate or of the truth, where that is more
+    than its size shows, as large terms cancel in it; it matters for estimators whose variance is zero.
 
     Raises ``InputError`` for fewer than 8 estimates, shapes that do not fit, NaN or infinity.
     """
@@ -55,10 +57,11 @@ def check_unbiased(
     if not np.isfinite(exact).all():
         raise InputError("truth must be finite, got NaN or infinity")
     rows, target = samples.reshape(len(samples), -1), exact.ravel()
-    mean, standard_error = rows.mean(axis=0), rows.std(axis=0, ddof=1) / math.sqrt(len(rows))
-    rounding = 8 * EPSILON * (np.abs(mean) + np.abs(target))
-    standard_error = np.where(standard_error > rounding, standard_error, 0.0)
-    t = t_statistic(mean - target, standard_error, rounding)  # (checks.8)
+    columns = np.ascontiguousarray(rows.T)  # each is then summed pairwise, and rounds no more than one estimate does
+    mean, standard_error = columns.mean(axis=1), columns.std(axis=1, ddof=1) / math.sqrt(len(rows))
+    inexact = 8 * EPSILON * (np.abs(mean) + np.abs(target)) + np.ravel(np.broadcast_to(rounding, exact.shape))
+    standard_error = np.where(standard_error > inexact, standard_error, 0.0)
+    t = t_statistic(mean - target, standard_error, inexact)  # (checks.8)
     kinds = [
         _coordinates(mean, target, t, len(rows) - 1.0, exact.shape),
         _projections(rows, target, standard_error, projections, rng),

@@ -12,6 +12,7 @@ import pytest
 from numvae.arrays import Array, Pullback
 from numvae.checks import SamplerReport, check_pullback, check_sampler
 from numvae.distributions import Bernoulli, FixedStdNormal, Normal
+from numvae.distributions.poisson import Poisson
 from numvae.errors import CheckError, InputError
 
 PARAMS = 0.7 * np.random.default_rng(1).standard_normal((3, 4))
@@ -254,3 +255,15 @@ def test_report_keeps_every_z_score() -> None:
     report = check_sampler(Normal(), PARAMS, samples=2000)
     assert {group.name: len(group.statistics) for group in report.groups}["score"] == 12
     assert json.loads(json.dumps(report.to_json(), allow_nan=False))["ok"] is True
+
+
+def test_a_family_of_one_latent_has_no_features_to_compare() -> None:
+    report = check_sampler(Normal(), np.array([[0.3, 0.1]]))
+    report.assert_ok()
+    assert "dependence of features" not in str(report)
+
+
+def test_counts_of_a_high_rate_are_discrete_all_the_same() -> None:
+    report = check_sampler(Poisson(), np.array([[8.0]]))
+    report.assert_ok()
+    assert report.without_distribution == "a discrete family"

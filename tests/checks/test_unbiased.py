@@ -137,6 +137,15 @@ def test_comparing_two_raises_false_alarms_as_rarely_as_promised() -> None:
     assert alarms / runs <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / runs)
 
 
+def test_an_estimator_without_variance_is_right_to_its_rounding_and_no_further() -> None:
+    """(checks.8): many equal estimates, and a truth that another sum has rounded."""
+    constant = np.full((50_000, 2), -0.3842134)
+    check_unbiased(constant, constant[0]).assert_ok()
+    assert not check_unbiased(constant, constant[0] + 1e-12).ok
+    check_unbiased(constant, constant[0] + 1e-12, rounding=1e-12).assert_ok()
+    assert not check_unbiased(constant, constant[0] + 1e-10, rounding=1e-12).ok
+
+
 def test_bad_calls_say_what_is_wrong() -> None:
     with pytest.raises(InputError, match=r"estimates must have shape \(R, 6\) to fit the truth, got \(2000, 5\)"):
         check_unbiased(estimates()[:, :5], TRUTH)
