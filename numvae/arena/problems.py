@@ -10,10 +10,12 @@ import numpy as np
 from numvae.arena.costs import Cosine, Exponential, LogRatio, Quadratic, QuadraticForm
 from numvae.arena.truth import exact_gradient
 from numvae.arrays import Array
-from numvae.distributions import Bernoulli, Normal
+from numvae.distributions import Bernoulli, Normal, exponential
+from numvae.distributions.gamma import Gamma
+from numvae.distributions.poisson import Poisson
 from numvae.estimators import Estimator, Integrand, Reduction, draw_noise, sample_mean
 
-__all__ = ["CONTINUOUS", "DISCRETE", "Problem", "draw_gradients"]
+__all__ = ["CONTINUOUS", "COUNTS", "DISCRETE", "POSITIVE", "Problem", "draw_gradients"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ def draw_gradients(
     return gradients
 
 
-NORMAL, BERNOULLI = Normal(), Bernoulli()
+NORMAL, EXPONENTIAL, GAMMA = Normal(), exponential.Exponential(), Gamma()
+BERNOULLI, POISSON = Bernoulli(), Poisson()
 
 CONTINUOUS = (
     Problem("quadratic", NORMAL, (1.0, 0.0), Quadratic(-3.0), 1),
@@ -63,6 +66,21 @@ CONTINUOUS = (
     Problem("skewed ELBO", NORMAL, (0.3, -0.2), LogRatio(NORMAL, (-0.4, 0.3), Cosine(1.0)), 1),
 )
 
+POSITIVE = (
+    Problem("quadratic of a waiting time", EXPONENTIAL, (0.3,), Quadratic(1.5), 1),
+    Problem("bell of a waiting time", EXPONENTIAL, (-0.2,), Exponential(0.8), 1),
+    Problem("cosine of a waiting time", EXPONENTIAL, (0.4,), Cosine(1.5), 1),
+    Problem("coupled waiting times", EXPONENTIAL, (0.5, -0.3), QuadraticForm((1.0, 0.2)), 2),
+    Problem("exponential ELBO", EXPONENTIAL, (0.3,), LogRatio(EXPONENTIAL, (-0.4,)), 1),
+    Problem("skewed exponential ELBO", EXPONENTIAL, (0.3, -0.5), LogRatio(EXPONENTIAL, (-0.4, 0.2), Cosine(1.0)), 2),
+    Problem("quadratic of a gamma", GAMMA, (0.6, 0.2), Quadratic(1.5), 1),
+    Problem("bell of a gamma below shape 1", GAMMA, (-0.6, -0.2), Exponential(0.8), 1),
+    Problem("cosine of a gamma", GAMMA, (0.9, 0.5), Cosine(1.5), 1),
+    Problem("coupled gammas", GAMMA, (0.4, -0.3, 0.2, 0.5), QuadraticForm((1.0, 0.2)), 2),
+    Problem("gamma ELBO", GAMMA, (0.3, -0.2), LogRatio(GAMMA, (-0.4, 0.3)), 1),
+    Problem("skewed gamma ELBO", GAMMA, (0.9, 0.4, 0.3, 0.6), LogRatio(GAMMA, (0.1, 0.6, 0.0, 0.4), Cosine(1.0)), 2),
+)
+
 DISCRETE = (
     Problem("one coin", BERNOULLI, (-0.8473,), Quadratic(0.45), 1),
     Problem("three coins", BERNOULLI, (0.4, -1.1, 2.0), Quadratic(0.3), 3),
@@ -70,4 +88,13 @@ DISCRETE = (
     Problem("cosine of coins", BERNOULLI, (0.6, -0.4), Cosine(2.0), 2),
     Problem("coins' ELBO", BERNOULLI, (0.5, -0.9), LogRatio(BERNOULLI, (-0.3, 0.8)), 2),
     Problem("skewed coins' ELBO", BERNOULLI, (0.5, -0.9, 0.1), LogRatio(BERNOULLI, (-0.3, 0.8, 0.4), Cosine(2.0)), 3),
+)
+
+COUNTS = (
+    Problem("quadratic of a count", POISSON, (0.7,), Quadratic(1.5), 1),
+    Problem("bell of a count", POISSON, (-0.4,), Exponential(0.8), 1),
+    Problem("cosine of a count", POISSON, (1.2,), Cosine(0.9), 1),
+    Problem("coupled counts", POISSON, (0.5, -1.0, 0.8), QuadraticForm((1.0, 0.2, 2.0)), 3),
+    Problem("Poisson ELBO", POISSON, (0.9,), LogRatio(POISSON, (0.3,)), 1),
+    Problem("skewed Poisson ELBO", POISSON, (0.6, -0.3), LogRatio(POISSON, (0.1, 0.4), Cosine(1.0)), 2),
 )
