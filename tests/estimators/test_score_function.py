@@ -64,5 +64,5 @@ def test_discrete_latents_need_no_derivative_of_f_by_enumeration() -> None:
     pairs = np.array([(bits[i], bits[j]) for i in range(4) for j in range(4)])
     noise = np.moveaxis(np.where(pairs == 1, 0.0, 0.999), 1, 0)  # below, or above, every probability here
     weights = np.outer(masses, masses).ravel()
-    _, pullback = score_function(Bernoulli(), np.repeat(logits, 16, axis=0), noise, f, sample_mean)  # type: ignore[arg-type]
+    _, pullback = score_function(Bernoulli(), np.repeat(logits, 16, axis=0), noise, f, sample_mean)
     np.testing.assert_allclose(pullback(weights)[0].sum(axis=0, keepdims=True), expected, rtol=1e-13)

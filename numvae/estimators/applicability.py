@@ -1,0 +1,35 @@
+"""Estimators held to their own claims before they start, where using them elsewhere would be silently wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numvae.arrays import Array
+from numvae.errors import InputError
+from numvae.estimators.contract import claims_of
+
+__all__ = ["require_applicable"]
+
+
+def require_applicable(estimator: Any, q: Any, noise: Array, reduce: Any) -> None:
+    """Raise InputError unless the estimator claims to be one for this family, number of samples and reduction.
+
+    >>> from numvae import Normal, sample_mean
+    >>> from numvae.estimators.arm import arm
+    >>> import numpy as np
+    >>> require_applicable(arm, Normal(), np.zeros((1, 1, 1)), sample_mean)
+    Traceback (most recent call last):
+    numvae.errors.InputError: arm is for Bernoulli latents, got Normal; score_function is for any
+    """
+    claims, name, reduction = claims_of(estimator), _name(estimator), _name(reduce)
+    if not claims.cover(q):
+        raise InputError(f"{name} is for {claims.variables} latents, got {_name(q)}; score_function is for any")
+    if len(noise) < claims.least_samples:
+        raise InputError(f"{name} needs at least {claims.least_samples} samples, got {len(noise)}; draw more noise")
+    if reduction not in claims.reductions:
+        known = " or ".join(claims.reductions)
+        raise InputError(f"{name} estimates under {known}, got {reduction}; score_function does under any reduction")
+
+
+def _name(thing: Any) -> str:
+    return str(getattr(thing, "__name__", type(thing).__name__))
