@@ -5,6 +5,9 @@ and ``kl`` as rules, and ``mean``, ``std``, ``entropy``, ``cdf``.
 """
 
 from numvae.distributions.bernoulli import Bernoulli
+from numvae.distributions.exponential import Exponential
+from numvae.distributions.gamma import Gamma
 from numvae.distributions.normal import FixedStdNormal, Normal
+from numvae.distributions.poisson import Poisson
 
-__all__ = ["Bernoulli", "FixedStdNormal", "Normal"]
+__all__ = ["Bernoulli", "Exponential", "FixedStdNormal", "Gamma", "Normal", "Poisson"]

@@ -1,4 +1,7 @@
-"""Gradient estimators of E_q[reduce f(z)], one file each; ``contract.py`` says what they share."""
+"""Gradient estimators of E_q[reduce f(z)], one file each; ``contract.py`` says what they share.
+
+Those in daily use are exported here; ``catalogue.py`` has all of them by name.
+"""
 
 from numvae.estimators.contract import (
     Adaptive,
