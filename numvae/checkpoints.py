@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from numvae.adaptation import Adaptation
 from numvae.atomic import write_atomically
 from numvae.devices import Device, to_device, to_host
 from numvae.errors import InputError
-from numvae.models import VAE
+from numvae.models import Model
 from numvae.reading import reading
 from numvae.training import HISTORY_KEYS, State
 
 __all__ = ["Checkpoint", "read_checkpoint", "save_state"]
 
-MOMENT = "moment."
+MOMENT, ETA, ETA_MOMENT = "moment.", "eta", "eta_moment."
 PROGRESS = ("epoch", "batches", "step", "bound_sum", "seconds", "history")
 REMEDY = "restore the file, or train again"
 
@@ -51,7 +52,7 @@ class Checkpoint:
         mark = self.about["fingerprint"]
         return None if mark is None else (mark[0], mark[1])
 
-    def state(self, model: VAE, *, device: Device = "cpu") -> State:
+    def state(self, model: Model, *, device: Device = "cpu") -> State:
         """The training state, for the model that made it.
 
         Raises:
@@ -65,18 +66,28 @@ class Checkpoint:
             )
         noise_rng = np.random.default_rng()
         noise_rng.bit_generator.state = about["noise_rng"]
-        vectors = {key.removeprefix(MOMENT): value for key, value in self.arrays.items() if key.startswith(MOMENT)}
         return State(
             theta=to_device(theta, device),
-            moments={**{name: to_device(vector, device) for name, vector in vectors.items()}, **about["numbers"]},
+            moments=self._moments(MOMENT, about["numbers"], device),
             noise_rng=noise_rng,
+            adaptation=self._adaptation(device),
             **{name: about[name] for name in PROGRESS},
         )
+
+    def _adaptation(self, device: Device) -> Adaptation | None:
+        if ETA not in self.arrays:
+            return None
+        moments = self._moments(ETA_MOMENT, self.about["eta_numbers"], device)
+        return Adaptation(to_device(self.arrays[ETA], device), tuple(self.about["eta_sizes"]), moments)
+
+    def _moments(self, prefix: str, numbers: dict[str, Any], device: Device) -> dict[str, Any]:
+        vectors = {key.removeprefix(prefix): value for key, value in self.arrays.items() if key.startswith(prefix)}
+        return {**{name: to_device(vector, device) for name, vector in vectors.items()}, **numbers}
 
 
 def save_state(
     path: Path,
-    model: VAE,
+    model: Model,
     state: State,
     *,
     features: int,
@@ -84,13 +95,13 @@ def save_state(
     fingerprint: tuple[int, int] | None = None,
 ) -> None:
     """Save weights, optimiser moments, generator state, counters and history: ``train`` goes on bit for bit."""
-    vectors = {name: value for name, value in state.moments.items() if hasattr(value, "shape")}
-    about = {
+    vectors, numbers = _vectors_and_numbers(state.moments)
+    about: dict[str, Any] = {
         "features": features,
         "image_shape": image_shape,
         "fingerprint": fingerprint,
         "layout": _names_and_shapes(model),
-        "numbers": {name: value for name, value in state.moments.items() if name not in vectors},
+        "numbers": numbers,
         "noise_rng": state.noise_rng.bit_generator.state,
         "epoch": state.epoch,
         "batches": state.batches,
@@ -102,9 +113,19 @@ def save_state(
     arrays = {
         "theta": to_host(state.theta),
         **{MOMENT + name: to_host(vector) for name, vector in vectors.items()},
-        "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
     }
+    if state.adaptation is not None:
+        vectors, about["eta_numbers"] = _vectors_and_numbers(state.adaptation.moments)
+        about["eta_sizes"] = state.adaptation.sizes
+        arrays[ETA] = to_host(state.adaptation.eta)
+        arrays |= {ETA_MOMENT + name: to_host(vector) for name, vector in vectors.items()}
+    arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
     write_atomically(path, lambda file: np.savez(file, **arrays))
+
+
+def _vectors_and_numbers(moments: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    vectors = {name: value for name, value in moments.items() if hasattr(value, "shape")}
+    return vectors, {name: value for name, value in moments.items() if name not in vectors}
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -118,9 +139,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     with reading(path, REMEDY):
         with path.open("rb") as file, np.load(file, allow_pickle=False) as zipped:
             arrays = {name: zipped[name] for name in zipped.files}
-        about = json.loads(arrays.pop("about").tobytes())
+        about = {"eta_sizes": [], "eta_numbers": {}, **json.loads(arrays.pop("about").tobytes())}
         wrong = [name for name, is_right in PARTS.items() if name not in about or not is_right(about[name])]
-        wrong += [name for name in {"theta", *arrays} if not _is_like_weights(arrays.get(name), arrays.get("theta"))]
+        like = {name: "eta" if name.startswith("eta") else "theta" for name in {"theta", *arrays}}
+        wrong += [name for name, vector in like.items() if not _are_weights(arrays.get(name), arrays.get(vector))]
+        if not wrong and sum(about["eta_sizes"]) != arrays.get(ETA, np.empty(0)).size:
+            wrong = ["eta_sizes"]
         if not wrong and about["image_shape"] and math.prod(about["image_shape"]) != about["features"]:
             wrong = ["image_shape"]
     if wrong:
@@ -128,7 +152,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, arrays, about)
 
 
-def _names_and_shapes(model: VAE) -> list[list[Any]]:
+def _names_and_shapes(model: Model) -> list[list[Any]]:
     weights = np.empty(model.layout.size, np.float32)
     return [[name, list(piece.shape)] for name, piece in model.layout.leaves(weights)]
 
@@ -163,8 +187,8 @@ def _is_history(value: Any) -> bool:
     )
 
 
-def _is_like_weights(vector: npt.NDArray[Any] | None, theta: npt.NDArray[Any] | None) -> bool:
-    """Whether it is a flat vector as long as the weights, and of their type, that holds neither NaN nor infinity."""
+def _are_weights(vector: npt.NDArray[Any] | None, theta: npt.NDArray[Any] | None) -> bool:
+    """Whether it is a flat vector like another, the weights it belongs to, that holds neither NaN nor infinity."""
     if vector is None or theta is None:
         return False
     same_kind = (vector.shape, vector.dtype) == ((theta.size,), theta.dtype) and theta.dtype in (np.float32, np.float64)
@@ -184,4 +208,6 @@ PARTS: dict[str, Callable[[Any], bool]] = {
     "bound_sum": lambda value: isinstance(value, float),  # may have overflowed: the end of the epoch says so
     "seconds": _is_number,
     "history": _is_history,
+    "eta_sizes": lambda value: isinstance(value, list) and all(map(_is_count, value)),
+    "eta_numbers": _holds_numbers,
 }

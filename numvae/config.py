@@ -17,12 +17,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from pydantic_core import CoreSchema, core_schema
 
 from numvae import layers, objectives
+from numvae.adaptation import is_adaptive, start_adaptation
+from numvae.belief_networks import mlp_belief_network
 from numvae.datasets import BINARIZATIONS, Dataset, binarize_once, load
 from numvae.devices import Device
 from numvae.distributions import Bernoulli, FixedStdNormal, Normal
 from numvae.errors import InputError
-from numvae.estimators import pathwise, score_function
-from numvae.models import VAE, mlp_vae
+from numvae.estimators import claims_of
+from numvae.estimators.catalogue import ESTIMATORS
+from numvae.models import Model, mlp_vae
 from numvae.networks import LeastLogStd, Network, SharedLogStd, SigmoidMean
 from numvae.optimizers import OPTIMIZERS, Optimizer
 from numvae.parameter_file import explain, read_object, short
@@ -47,7 +50,12 @@ ACTIVATIONS = {
 OBJECTIVES = {
     rule.__name__: rule for rule in (objectives.elbo, objectives.elbo_monte_carlo, objectives.importance_weighted)
 }
-ESTIMATORS = {rule.__name__: rule for rule in (pathwise, score_function)}
+OF_LATENTS = {"vae": Normal(), "sbn": Bernoulli()}
+TRAINING_ESTIMATORS = {
+    name: estimator
+    for name, estimator in ESTIMATORS.items()
+    if any(claims_of(estimator).cover(family) for family in OF_LATENTS.values())
+}
 INITIALIZERS = {rule.__name__: rule for rule in (glorot, small_normal)}
 
 MOST_WEIGHTS = 500_000_000
@@ -95,17 +103,23 @@ class Config(BaseModel):
     mean: Literal["sigmoid", "identity"] = Field(
         "sigmoid", description="of a normal likelihood: sigmoid keeps it in (0, 1), as the paper does for Frey faces"
     )
-    latent: Count = Field(20, description="number of latents")
-    hidden: list[Count] = Field([500], description="widths of the hidden layers, encoder's order")
+    model: Literal["vae", "sbn"] = Field("vae", description="sbn: a sigmoid belief network, whose latents are bits")
+    layers: int = Field(1, ge=1, le=3, description="of bits, one above the other, in an sbn")
+    latent: Count = Field(20, description="number of latents, in each layer")
+    hidden: list[Count] = Field([500], description="widths of the hidden layers, encoder's order; none: linear maps")
     activation: Annotated[str, OneOf(*ACTIVATIONS)] = Field("tanh", description="between layers")
     prior_precision: Scale = Field(1.0, description="alpha of the prior z ~ N(0, I/alpha)")
     weight_prior: Scale | None = Field(
         None, description="precision of a N(0, I/precision) prior on the weights: MAP, as in the paper with 1"
     )
     objective: Annotated[str, OneOf(*OBJECTIVES)] = Field(
-        "elbo", description="elbo: analytic KL (the paper's B); elbo_monte_carlo: all Monte Carlo (its A)"
+        "elbo",
+        description="elbo: analytic KL (the paper's B), of an sbn layer by layer; elbo_monte_carlo: all Monte Carlo "
+        "(its A), of an sbn all layers as one",
     )
-    estimator: Annotated[str, OneOf(*ESTIMATORS)] = Field("pathwise", description="of the gradient")
+    estimator: Annotated[str, OneOf("auto", *TRAINING_ESTIMATORS)] = Field(
+        "auto", description="of the gradient; auto: pathwise, for an sbn disarm, or score_function where that cannot be"
+    )
     samples: int = Field(1, ge=1, le=10_000, description="L, samples of z per row")
     epochs: Count | None = Field(
         None, description="passes through the training rows; not set: 10, and more where rows are few"
@@ -137,10 +151,50 @@ class Config(BaseModel):
             )
         return likelihood
 
+    @field_validator("layers", "prior_precision")
+    @classmethod
+    def _suits_the_model(cls, value: float, info: ValidationInfo) -> float:
+        model = info.data.get("model")
+        if info.field_name == "layers" and model == "vae" and value > 1:
+            raise InputError(f"a vae has one layer of latents, not {value}; use model 'sbn'")
+        if info.field_name == "prior_precision" and model == "sbn" and value != 1:
+            raise InputError("an sbn learns its prior, prior_precision is a vae's; leave it out")
+        return value
+
+    @field_validator("estimator")
+    @classmethod
+    def _can_estimate(cls, name: str, info: ValidationInfo) -> str:
+        model, objective, layers_of_bits = (info.data.get(key) for key in ("model", "objective", "layers"))
+        if name == "auto" or model is None or objective is None or layers_of_bits is None:
+            return name
+        claims, in_one = claims_of(ESTIMATORS[name]), layers_of_bits > 1 and objective != "elbo"
+        family = OF_LATENTS[model]
+        reduction = "log_mean_exp" if objective == "importance_weighted" else "sample_mean"
+        if not claims.cover(family):
+            better = "pathwise" if model == "vae" else "disarm or rebar"
+            raise InputError(
+                f"{name} is for {claims.variables} latents, those of model {model!r} are {type(family).__name__}; "
+                f"use {better}"
+            )
+        if reduction not in claims.reductions:
+            raise InputError(f"{name} cannot estimate {objective}, which reduces by {reduction}; use score_function")
+        if in_one and (claims.uses_dz or claims.variables not in ("any", "discrete") or is_adaptive(ESTIMATORS[name])):
+            raise InputError(f"{name} cannot take several layers as one, as {objective} does; use score_function")
+        return name
+
+    @field_validator("samples")
+    @classmethod
+    def _are_enough(cls, samples: int, info: ValidationInfo) -> int:
+        estimator = info.data.get("estimator", "auto")
+        least = 1 if estimator == "auto" else claims_of(ESTIMATORS[estimator]).least_samples
+        if samples < least:
+            raise InputError(f"{estimator} needs at least {least} samples, got {samples}")
+        return samples
+
     @field_validator("batch")
     @classmethod
     def _fits_into_memory(cls, batch: int, info: ValidationInfo) -> int:
-        samples, latent = info.data.get("samples", 1), info.data.get("latent", 1)
+        samples, latent = info.data.get("samples", 1), info.data.get("latent", 1) * info.data.get("layers", 1)
         if batch * samples * latent > MOST_NOISE:
             raise InputError(
                 f"{batch} rows with {samples} samples of {latent} latents each are {batch * samples * latent:,} random "
@@ -157,22 +211,24 @@ class Config(BaseModel):
             _check_options(table[name], name, options)
         return options
 
-    def build_model(self, features: int) -> VAE:
+    def build_model(self, features: int) -> Model:
         """The model for data of so many features.
 
         Raises:
             InputError: it would have more weights than fit into memory.
         """
         likelihood, head = self._likelihood(features)
-        model = mlp_vae(
-            features,
-            latents=self.latent,
-            hidden=self.hidden,
-            activation=ACTIVATIONS[self.activation],
-            likelihood=likelihood,
-            likelihood_head=head,
-            prior_precision=self.prior_precision,
-        )
+        networks: dict[str, Any] = {
+            "hidden": self.hidden,
+            "activation": ACTIVATIONS[self.activation],
+            "likelihood": likelihood,
+            "likelihood_head": head,
+        }
+        model: Model
+        if self.model == "sbn":
+            model = mlp_belief_network(features, latents=(self.latent,) * self.layers, **networks)
+        else:
+            model = mlp_vae(features, latents=self.latent, prior_precision=self.prior_precision, **networks)
         if model.layout.size > MOST_WEIGHTS:
             raise InputError(
                 f"hidden {self.hidden} and latent {self.latent} make a model of {model.layout.size:,} weights, more "
@@ -191,6 +247,15 @@ class Config(BaseModel):
             return FixedStdNormal(self.fixed_std), mean
         return Bernoulli(), ()
 
+    def settled_estimator(self) -> str:
+        """The estimator's name, ``auto`` settled: whatever suits model and objective."""
+        if self.estimator != "auto":
+            return self.estimator
+        if self.model == "vae":
+            return "pathwise"
+        as_one = self.layers > 1 and self.objective != "elbo"
+        return "score_function" if as_one or self.objective == "importance_weighted" else "disarm"
+
     def build_optimizer(self) -> Optimizer:
         """The optimiser with its hyper-parameters."""
         step_size = {} if self.lr is None else {"step_size": self.lr}
@@ -208,7 +273,7 @@ class Config(BaseModel):
             batch=self.batch,
             samples=self.samples,
             objective=OBJECTIVES[self.objective],
-            estimator=ESTIMATORS[self.estimator],
+            estimator=ESTIMATORS[self.settled_estimator()],
             optimizer=self.build_optimizer(),
             schedule=self.build_schedule(),
             clip_norm=self.clip_norm,
@@ -218,7 +283,7 @@ class Config(BaseModel):
             device=self.device,
         )
 
-    def build_state(self, model: VAE, dataset: Dataset) -> State:
+    def build_state(self, model: Model, dataset: Dataset) -> State:
         """A state before the first step."""
         return start(
             model,
@@ -228,6 +293,14 @@ class Config(BaseModel):
             weights=INITIALIZERS[self.weights],
             data_start=self.start_at_data,
         )
+
+    def build_empty_state(self, model: Model, features: int) -> State:
+        """A state of zeros, with all that one of this run's holds."""
+        recipe = self.build_recipe()
+        theta, x = (np.zeros(shape, np.dtype(self.dtype)) for shape in (model.layout.size, (1, features)))
+        rng = np.random.default_rng()
+        adaptation = start_adaptation(recipe.estimator, model, theta, x, rng=rng)
+        return State(theta, recipe.optimizer.start(theta), rng, adaptation)
 
 
 def _check_options(factory: Any, name: str, options: Mapping[str, Any]) -> None:
@@ -297,7 +370,14 @@ def prepare_data(config: Config) -> tuple[Config, Dataset]:
             "use --likelihood bernoulli"
         )
     epochs = config.epochs or _enough_epochs(len(train), config.batch)
-    settled = config.model_copy(update={"binarize": binarize, "likelihood": likelihood, "epochs": epochs})
+    settled = config.model_copy(
+        update={
+            "binarize": binarize,
+            "likelihood": likelihood,
+            "epochs": epochs,
+            "estimator": config.settled_estimator(),
+        }
+    )
     return settled, binarize_once(dataset, seed=config.seed) if binarize == "fixed" else dataset
 
 

@@ -15,7 +15,7 @@ from numvae.blocks import blocks
 from numvae.datasets.binarization import Binarization, fresh
 from numvae.devices import Device, to_device, to_host
 from numvae.estimators import log_mean_exp
-from numvae.models import VAE
+from numvae.models import VAE, Model
 from numvae.objectives import elbo_monte_carlo, elbo_terms
 
 __all__ = ["Evaluation", "evaluate", "evaluate_importance_weighted"]
@@ -34,7 +34,7 @@ class Evaluation:
 
 @np.errstate(all="ignore")  # what overflows shows in the result
 def evaluate(
-    model: VAE,
+    model: Model,
     theta: Array,
     rows: npt.NDArray[Any],
     *,
@@ -47,7 +47,7 @@ def evaluate(
     reconstruction: list[Array] = []
     kl: list[Array] = []
     for x, noise in batches(model, theta, rows, rng, samples, binarize, device):
-        terms, _ = elbo_terms(model, theta, x, noise)
+        terms = _terms(model, theta, x, noise)
         for values, term in zip((reconstruction, kl), terms, strict=True):
             values.append(to_host(term))
     per_row = np.stack([np.concatenate(reconstruction), np.concatenate(kl)]).astype(np.float64)
@@ -63,7 +63,7 @@ def evaluate(
 
 @np.errstate(all="ignore")
 def evaluate_importance_weighted(
-    model: VAE,
+    model: Model,
     theta: Array,
     rows: npt.NDArray[Any],
     *,
@@ -74,14 +74,29 @@ def evaluate_importance_weighted(
 ) -> float:
     """The importance-weighted bound (objectives.6) with ``samples`` samples per row, mean over rows."""
     bounds = [
-        to_host(elbo_monte_carlo(model, theta, x, noise, reduce=log_mean_exp)[0])
+        to_host(_importance_weighted(model, theta, x, noise))
         for x, noise in batches(model, theta, rows, rng, samples, binarize, device)
     ]
     return float(np.concatenate(bounds).mean(dtype=np.float64))
 
 
+def _terms(model: Model, theta: Array, x: Array, noise: Array) -> tuple[Array, Array]:
+    """Reconstruction and KL, (B,) each: the KL in closed form where there is one, otherwise by the same samples."""
+    if isinstance(model, VAE):
+        return elbo_terms(model, theta, x, noise)[0]
+    log_likelihood, log_ratio = model.log_weights(theta, x, noise)
+    return log_likelihood.mean(axis=0), -log_ratio.mean(axis=0)
+
+
+def _importance_weighted(model: Model, theta: Array, x: Array, noise: Array) -> Array:
+    if isinstance(model, VAE):
+        return elbo_monte_carlo(model, theta, x, noise, reduce=log_mean_exp)[0]
+    log_likelihood, log_ratio = model.log_weights(theta, x, noise)
+    return log_mean_exp(log_likelihood + log_ratio)[0]
+
+
 def batches(
-    model: VAE,
+    model: Model,
     theta: Array,
     rows: npt.NDArray[Any],
     rng: np.random.Generator,

@@ -21,6 +21,9 @@ __all__ = ["Setting", "build_parser", "describe_settings", "given_settings", "re
 
 MOST_SAMPLES = 10_000
 MOST_IMAGES = 10_000
+LEAST_ESTIMATES, MOST_ESTIMATES = 8, 1_000_000
+MOST_LATENT_SAMPLES = 1_000
+MOST_DIMENSION = 100
 
 
 # ---- settings
@@ -68,7 +71,7 @@ READERS: dict[Any, Callable[[str], Any]] = {
     int: int,
     float: float,
     bool: lambda word: {"true": True, "false": False}[word.lower()],
-    list: lambda word: [int(part) for part in word.split(",")],
+    list: lambda word: [] if word == "none" else [int(part) for part in word.split(",")],
     dict: json.loads,
 }
 METAVARS = {str: "NAME", int: "N", float: "X", bool: "true|false", list: "N,N,…", dict: "JSON"}
@@ -161,6 +164,27 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_settings(gradcheck)
 
+    variance = _command(commands, "variance", "compare gradient estimators: bias, variance, cost, and the truth beside")
+    where = variance.add_mutually_exclusive_group()
+    where.add_argument("--cost", metavar="NAME", help="a cost with a known gradient (default: quadratic)")
+    where.add_argument("--run", type=place, metavar="DIR", help="a trained model instead, on rows of its test data")
+    variance.add_argument(
+        "--estimators", type=words, metavar="A,B,…", help="names of estimators (default: all that are for the cost)"
+    )
+    variance.add_argument(
+        "--samples", type=whole(LEAST_ESTIMATES, MOST_ESTIMATES), metavar="N",
+        help="estimates drawn of each estimator (default: 10000 for a cost of few dimensions, else 1000)",
+    )  # fmt: skip
+    variance.add_argument(
+        "--latent-samples", type=whole(1, MOST_LATENT_SAMPLES), metavar="S",
+        help="samples of z in an estimate; one that needs more gets more (default: 1; 2 for importance-weighted)",
+    )  # fmt: skip
+    variance.add_argument(
+        "--dimension", type=whole(1, MOST_DIMENSION), metavar="N", help="of z (default: 1; 2 where costs are coupled)"
+    )
+    variance.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of the noise (default: 0)")
+    variance.add_argument("--out", type=place, metavar="DIR", help="write variance.json and the pictures into DIR")
+
     info = _command(commands, "info", "versions, devices, data; or what a run is and has reached")
     info.add_argument("run_folder", nargs="?", type=place, metavar="DIR", help="the folder of a run")
     return parser
@@ -224,6 +248,14 @@ def place(word: str) -> Path:
     if not word:
         raise argparse.ArgumentTypeError("must name a file or folder, got ''")
     return Path(word)
+
+
+def words(word: str) -> list[str]:
+    """Names with commas between them."""
+    names = [name.strip() for name in word.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"must be names with commas between them, got {word!r}")
+    return list(dict.fromkeys(names))
 
 
 def png(word: str) -> Path:

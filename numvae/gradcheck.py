@@ -6,6 +6,7 @@ Derivations: ``derivations/checks.md``, ``derivations/score_function.md``.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -14,12 +15,14 @@ import numpy.typing as npt
 
 from numvae import layers
 from numvae.arrays import Array, Pullback
+from numvae.belief_networks import ChainIntegrand, SigmoidBeliefNetwork, first_layer_integrand
 from numvae.checks import ExpectationReport, PullbackReport, check_pullback, check_same_expectation
 from numvae.errors import CheckError
 from numvae.estimators import Estimator, pathwise, sample_mean, score_function
-from numvae.models import VAE
+from numvae.estimators.arm import disarm
+from numvae.models import VAE, Model
 from numvae.networks import Activation, Chain
-from numvae.objectives import elbo, reconstruction_integrand
+from numvae.objectives import ReconstructionIntegrand, elbo
 from numvae.training import Objective
 
 __all__ = ["ModelCheck", "Verdict", "check_model", "compare_estimators", "dparams_estimates"]
@@ -32,12 +35,15 @@ NUMBERS = ("analytic", "numeric", "relative_error", "scale", "error_bar")
 SIGNIFICANCE = 1e-6
 """A right model fails once in a million checks; a wrong term is seen all the same."""
 
+Rule: TypeAlias = Callable[[Array], tuple[Array, Pullback]]
 Verdict: TypeAlias = Literal["passed", "inconclusive", "failed"]
 
 
 @dataclass(frozen=True, eq=False)
 class ModelCheck:
-    """The pullback of a model's objective, and the score-function against the pathwise gradient of its ELBO.
+    """The pullback of a model's objective, and the score-function against another gradient of its ELBO.
+
+    The other is the pathwise one, and DisARM's where latents are bits.
 
     The verdict on a right model is never "failed".  Where differences cannot judge a group of weights, all at kinks of
     ReLU say, it is "inconclusive"; that is still ``ok`` if the other groups agree, but not if nothing could be judged.
@@ -61,7 +67,7 @@ class ModelCheck:
 
     @property
     def variance_ratio(self) -> float:
-        """Total variance of the score-function gradient over that of the pathwise one   (checks.13)."""
+        """Total variance of the score-function gradient over that of the other one   (checks.13)."""
         return self.estimators.variance_ratio
 
     def to_json(self) -> dict[str, Any]:
@@ -86,6 +92,7 @@ class ModelCheck:
             "tolerance": self.pullback.tolerance,
             "groups": groups,
             "variance_ratio": self.variance_ratio,
+            "estimators": list(self.estimators.names),
             "estimators_agree": self.estimators.ok,
             "problems": [*self.pullback.failures, *self.estimators.failures],
             "doubts": list(self.pullback.doubts),
@@ -93,20 +100,20 @@ class ModelCheck:
 
 
 def check_model(
-    model: VAE, theta: Array, x: Array, *, rng: np.random.Generator, objective: Objective = elbo, directions: int = 3
+    model: Model, theta: Array, x: Array, *, rng: np.random.Generator, objective: Objective = elbo, directions: int = 3
 ) -> ModelCheck:
     """Check the gradient of ``objective`` at ``theta`` on a few rows x (B, D), group of weights by group, in float64.
 
-    The tolerance is 1e-8 relative, or 1e-6 where the network has kinks (ReLU).
+    Of a sigmoid belief network, whose bound is a step function of its noise, it is log p(x, z) - log q(z|x) that is
+    checked, with the bits held.  The tolerance is 1e-8 relative, or 1e-6 where the network has kinks (ReLU).
     """
     theta, x = theta.astype(np.float64), x.astype(np.float64)
     noise = model.posterior.noise(rng, (SAMPLES, len(x), model.latents))
-
-    def rule(theta: Array) -> tuple[Array, Pullback]:
-        bound, pullback = objective(model, theta, x, noise, pathwise)
-        return bound, lambda dbound: pullback(dbound)[:1]
-
-    rule.__qualname__ = getattr(objective, "__name__", "objective")
+    rule = (
+        _with_noise_held(model, x, noise, objective)
+        if isinstance(model, VAE)
+        else _with_bits_held(model, theta, x, noise)
+    )
     report = check_pullback(
         rule,
         theta,
@@ -120,54 +127,82 @@ def check_model(
     return ModelCheck(report, compare_estimators(model, theta, x[:2], rng=rng))
 
 
-def compare_estimators(
-    model: VAE, theta: Array, x: Array, *, rng: np.random.Generator, repeats: int = 1500
-) -> ExpectationReport:
-    """Do the score-function and pathwise gradients of one ELBO agree, coordinate by coordinate; and their variances.
+def _with_noise_held(model: VAE, x: Array, noise: Array, objective: Objective) -> Rule:
+    def rule(theta: Array) -> tuple[Array, Pullback]:
+        bound, pullback = objective(model, theta, x, noise, pathwise)
+        return bound, lambda dbound: pullback(dbound)[:1]
 
-    The gradients are those with respect to the parameters of q(z|x) of each row of x (B, D): all that an encoder ever
-    sees.
+    rule.__qualname__ = getattr(objective, "__name__", "objective")
+    return rule
+
+
+def _with_bits_held(model: SigmoidBeliefNetwork, theta: Array, x: Array, noise: Array) -> Rule:
+    z, _ = model.posterior_of(theta, x).sample(theta, noise)
+
+    def log_weights(theta: Array) -> tuple[Array, Pullback]:
+        values, pullback = ChainIntegrand(model, model.posterior_of(theta, x), x)(theta, z)
+        return values, lambda dvalues: pullback(dvalues)[:1]
+
+    return log_weights
+
+
+def compare_estimators(
+    model: Model, theta: Array, x: Array, *, rng: np.random.Generator, repeats: int = 1500
+) -> ExpectationReport:
+    """Do the score-function gradient of one ELBO and another agree, coordinate by coordinate; and their variances.
+
+    The other is the pathwise one, for bits DisARM's.  The gradients are those with respect to the parameters of q(z|x),
+    of several layers the lowest, of each row of x (B, D): all that an encoder ever sees.
 
     Raises:
         CheckError: one of them is not finite.
     """
+    other: Any = pathwise if isinstance(model, VAE) else disarm
     estimates = {
         estimator: np.concatenate(
             [dparams_estimates(model, theta, row[None], estimator, rng=rng, repeats=repeats) for row in x], axis=1
         )
-        for estimator in (score_function, pathwise)
+        for estimator in (score_function, other)
     }
     for estimator, values in estimates.items():
         if not np.isfinite(values).all():
             raise CheckError(f"{estimator.__name__}: the gradient in the parameters of q(z|x) is not finite")
     return check_same_expectation(
         estimates[score_function],
-        estimates[pathwise],
+        estimates[other],
         significance=SIGNIFICANCE,
         rounding=np.concatenate([_score_rounding(model, theta, row[None]) for row in x]),
-        names=("score_function", "pathwise"),
+        names=("score_function", other.__name__),
     )
 
 
 def dparams_estimates(
-    model: VAE, theta: Array, x: Array, estimator: Estimator, *, rng: np.random.Generator, repeats: int
+    model: Model, theta: Array, x: Array, estimator: Estimator, *, rng: np.random.Generator, repeats: int
 ) -> npt.NDArray[np.float64]:
-    """Independent estimates of ∂ELBO/∂params for one row x (1, D), each from two samples: (repeats, 2Z)."""
+    """Independent estimates of ∂ELBO/∂params for one row x (1, D), each from two samples: (repeats, P)."""
     params = np.repeat(model.encode(theta, x), repeats, axis=0)
-    noise = model.posterior.noise(rng, (SAMPLES, repeats, model.latents), theta.dtype)
-    f = reconstruction_integrand(model, theta, x)
-    _, pullback = estimator(model.posterior, params, noise, f, sample_mean)
-    _, kl_pullback = model.posterior.kl(params, model.prior_params(params))
+    noise = model.draw_noise(estimator, rng, (SAMPLES, repeats), theta.dtype)
     ones = np.ones_like(params[:, 0])
+    if isinstance(model, SigmoidBeliefNetwork):
+        f = first_layer_integrand(model, theta, x, noise, estimator)
+        _, pullback = estimator(model.posterior, params, model.split(noise)[0], f, sample_mean)
+        return np.asarray(pullback(ones)[0])
+    _, pullback = estimator(model.posterior, params, noise, ReconstructionIntegrand(model, theta, x), sample_mean)
+    _, kl_pullback = model.posterior.kl(params, model.prior_params(params))
     dparams: npt.NDArray[np.float64] = pullback(ones)[0] + kl_pullback(-ones)[0]
     return dparams
 
 
-def _score_rounding(model: VAE, theta: Array, x: Array) -> Array:
-    """ε |f| |∇ log q|, two standard deviations out: what the rounding of f does to an estimate for one row, (2Z,)."""
+def _score_rounding(model: Model, theta: Array, x: Array) -> Array:
+    """ε |f| |∇ log q|, two standard deviations out: what the rounding of f does to an estimate for one row, (P,)."""
     params = model.encode(theta, x)
-    z, _ = model.posterior.sample(params, np.full((1, 1, model.latents), 2.0))
-    f, _ = model.log_likelihood(theta, z, x)
+    if isinstance(model, SigmoidBeliefNetwork):
+        noise = np.full((1, 1, model.latents), 0.5)
+        z, _ = model.posterior.sample(params, model.split(noise)[0])
+        f, _ = first_layer_integrand(model, theta, x, noise, score_function)(params, z)
+    else:
+        z, _ = model.posterior.sample(params, np.full((1, 1, model.latents), 2.0))
+        f, _ = model.log_likelihood(theta, z, x)
     _, pullback = model.posterior.log_prob(params, z)
     score, _ = pullback(np.ones_like(f))
     rounding: Array = EPSILON * np.abs(f[0] * score[0])
@@ -178,7 +213,11 @@ def _known(number: float) -> float | None:
     return None if math.isnan(number) else number
 
 
-def _has_kinks(model: VAE) -> bool:
+def _has_kinks(model: Model) -> bool:
     kinked = (layers.relu, layers.leaky_relu)
-    parts = [part for network in (model.encoder, model.decoder) if isinstance(network, Chain) for part in network.parts]
+    if isinstance(model, VAE):
+        networks: tuple[Any, ...] = (model.encoder, model.decoder)
+    else:
+        networks = tuple(getattr(each, "network", each) for each in (*model.encoders, *model.decoders))
+    parts = [part for network in networks if isinstance(network, Chain) for part in network.parts]
     return any(isinstance(part, Activation) and part.function in kinked for part in parts)

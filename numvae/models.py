@@ -1,4 +1,7 @@
-"""The generative models: what is drawn from what.  A model is a frozen description, its weights a vector beside it."""
+"""The generative models: what is drawn from what.  A model is a frozen description, its weights a vector beside it.
+
+The VAE is here, sigmoid belief networks in ``belief_networks.py``.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,20 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from numvae import layers
 from numvae.arrays import Array, Pullback
+from numvae.belief_networks import OfSigns, SigmoidBeliefNetwork
 from numvae.distributions import Bernoulli, FixedStdNormal, Normal
+from numvae.estimators import draw_noise
 from numvae.networks import Chain, Dense, Network, SharedLogStd, mlp
 from numvae.parameters import Layout
 
-__all__ = ["VAE", "mlp_vae", "start_at_data"]
+__all__ = ["VAE", "Model", "mlp_vae", "start_at_data"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,28 @@ class VAE:
 
         return log_likelihood, pullback
 
+    def data_decoder(self, theta: Array) -> tuple[Network, Array]:
+        """The network that puts out the data's parameters, and its weights."""
+        return self.decoder, self.layout.views(theta)["decoder"]
+
+    def draw_from_prior(self, theta: Array, noise: Array) -> Array:
+        """z ~ N(0, I / prior_precision).  noise, z: (N, Z)."""
+        z: Array = noise / np.sqrt(self.prior_precision)
+        return z
+
+    def layers_at(self, theta: Array, x: Array) -> list[tuple[Array, Array, int]]:
+        """For each layer of latents, here one, the parameters of q, what q is conditioned on, and its width."""
+        return [(self.encode(theta, x), x, self.latents)]
+
+    def draw_noise(
+        self, estimator: Any, rng: np.random.Generator, shape: tuple[int, int], dtype: npt.DTypeLike = np.float64
+    ) -> Array:
+        """What the estimator wants for (S, B) samples."""
+        return draw_noise(estimator, self.posterior, rng, (*shape, self.latents), dtype)
+
+
+Model: TypeAlias = VAE | SigmoidBeliefNetwork
+
 
 def mlp_vae(
     features: int,
@@ -106,13 +134,15 @@ def mlp_vae(
     )
 
 
-def start_at_data(model: VAE, theta: Array, mean: Array, std: Array) -> None:
+def start_at_data(model: Model, theta: Array, mean: Array, std: Array) -> None:
     """Write into ``theta`` a last decoder bias that makes an untrained model put out the data's own mean and std.
 
     Learning then starts from the best constant picture instead of from grey noise.  mean, std: (D,), means in [0, 1].
     What stands behind the decoder's last ``Dense`` must have an ``inverse``; a decoder without either keeps the bias it
     has.
     """
+    if isinstance(model, SigmoidBeliefNetwork):
+        model.centre_at(theta, mean)
     mean, std = np.clip(mean, 0.001, 0.999), np.maximum(std, 0.001)
     if isinstance(model.likelihood, Bernoulli):
         wanted = np.log(mean / (1 - mean))
@@ -120,7 +150,7 @@ def start_at_data(model: VAE, theta: Array, mean: Array, std: Array) -> None:
         wanted = np.concatenate([mean, np.log(std)])
     else:
         wanted = mean
-    for part, weights in _last_to_first(model.decoder, model.layout.views(theta)["decoder"]):
+    for part, weights in _last_to_first(*model.data_decoder(theta)):
         if isinstance(part, Dense):
             part.layout.views(weights)["b"][...] = wanted
             return
@@ -133,6 +163,8 @@ def start_at_data(model: VAE, theta: Array, mean: Array, std: Array) -> None:
 
 def _last_to_first(network: Network, theta: Array) -> Iterator[tuple[Any, Array]]:
     """The parts of a chain, and of chains within it, with their weights; any other network is its own only part."""
+    if isinstance(network, OfSigns):
+        network = network.network
     if not isinstance(network, Chain):
         yield network, theta
         return

@@ -6,30 +6,37 @@ Nats.  Derivations: ``derivations/objectives.md``.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from numvae.arrays import Array, Pullback
-from numvae.estimators import Estimator, Integrand, Reduction, log_mean_exp, pathwise, sample_mean
-from numvae.models import VAE
+from numvae.belief_networks import SigmoidBeliefNetwork, chain_bound, layered_bound
+from numvae.curvature import log_likelihood_hessian_product
+from numvae.estimators import Estimator, Reduction, log_mean_exp, pathwise, sample_mean
+from numvae.models import VAE, Model
 
 __all__ = [
+    "MonteCarloIntegrand",
+    "ReconstructionIntegrand",
     "elbo",
     "elbo_monte_carlo",
     "elbo_terms",
     "importance_weighted",
     "minibatch_estimate",
-    "reconstruction_integrand",
     "weight_log_prior",
 ]
 
 
-def elbo(model: VAE, theta: Array, x: Array, noise: Array, estimator: Estimator = pathwise) -> tuple[Array, Pullback]:
+def elbo(model: Model, theta: Array, x: Array, noise: Array, estimator: Estimator = pathwise) -> tuple[Array, Pullback]:
     """L^B = (1/L) Σ_l log p(x|z_l) - KL(q(z|x) ‖ p(z))   (objectives.2): the estimator with the analytic KL.
 
     Shapes: x (B, D), noise (S, B, Z) with S = L samples, value (B,).  Source: Kingma and Welling, equation 7.
+    Of a sigmoid belief network it is ``layered_bound``, all by samples: each layer learns from a signal of its own.
     """
+    if isinstance(model, SigmoidBeliefNetwork):
+        return layered_bound(model, theta, x, noise, estimator)
     (reconstruction, kl), terms_pullback = elbo_terms(model, theta, x, noise, estimator)
     return reconstruction - kl, lambda delbo: terms_pullback((delbo, -delbo))  # (objectives.2)
 
@@ -39,7 +46,7 @@ def elbo_terms(
 ) -> tuple[tuple[Array, Array], Pullback]:
     """The two terms of (objectives.2): (reconstruction, kl), each (B,); the pullback takes a gradient for each."""
     params, encoder_pullback = model.encoder.of_data(model.layout.views(theta)["encoder"], x)
-    f = reconstruction_integrand(model, theta, x)
+    f = ReconstructionIntegrand(model, theta, x)
     reconstruction, expectation_pullback = estimator(model.posterior, params, noise, f, sample_mean)
     kl, kl_pullback = model.posterior.kl(params, model.prior_params(params))
 
@@ -53,11 +60,17 @@ def elbo_terms(
     return (reconstruction, kl), pullback
 
 
-def reconstruction_integrand(model: VAE, theta: Array, x: Array) -> Integrand:
+@dataclass(frozen=True, eq=False)
+class ReconstructionIntegrand:
     """f(params, z) = log p(x|z), whose expectation (objectives.2) estimates: it does not see ``params``."""
 
-    def f(params: Array, z: Array) -> tuple[Array, Pullback]:
-        log_likelihood, likelihood_pullback = model.log_likelihood(theta, z, x)
+    model: VAE
+    theta: Array
+    context: Array
+    """x, (B, D): what q was conditioned on."""
+
+    def __call__(self, params: Array, z: Array) -> tuple[Array, Pullback]:
+        log_likelihood, likelihood_pullback = self.model.log_likelihood(self.theta, z, self.context)
 
         def pullback(dvalues: Array) -> tuple[float, Array, Array]:
             dtheta, dz, _ = likelihood_pullback(dvalues)
@@ -65,11 +78,14 @@ def reconstruction_integrand(model: VAE, theta: Array, x: Array) -> Integrand:
 
         return log_likelihood, pullback
 
-    return f
+    def hessian_product(self, params: Array, z: Array, direction: Array) -> Array:
+        """∂²f/∂z² times ``direction``, for decoders whose second derivatives are known."""
+        decoder, weights = self.model.data_decoder(self.theta)
+        return log_likelihood_hessian_product(decoder, self.model.likelihood, weights, z, self.context, direction)
 
 
 def elbo_monte_carlo(
-    model: VAE,
+    model: Model,
     theta: Array,
     x: Array,
     noise: Array,
@@ -80,22 +96,12 @@ def elbo_monte_carlo(
 
     For any posterior and prior, also where the KL has no closed form.  Shapes as in ``elbo``.
     Source: Kingma and Welling, equation 6.
+    Of a sigmoid belief network it is ``chain_bound``: all layers learn from the bound of the whole.
     """
+    if isinstance(model, SigmoidBeliefNetwork):
+        return chain_bound(model, theta, x, noise, estimator, reduce)
     params, encoder_pullback = model.encoder.of_data(model.layout.views(theta)["encoder"], x)
-    prior_params = model.prior_params(params)
-
-    def f(params: Array, z: Array) -> tuple[Array, Pullback]:
-        log_likelihood, likelihood_pullback = model.log_likelihood(theta, z, x)
-        log_prior, prior_pullback = model.posterior.log_prob(prior_params, z)
-        log_posterior, posterior_pullback = model.posterior.log_prob(params, z)
-
-        def f_pullback(dvalues: Array) -> tuple[Array, Array, Array]:
-            dtheta, dz, _ = likelihood_pullback(dvalues)
-            dparams, dz_posterior = posterior_pullback(-dvalues)
-            return dparams, dz + prior_pullback(dvalues)[1] + dz_posterior, dtheta  # (objectives.5)
-
-        return log_likelihood + log_prior - log_posterior, f_pullback
-
+    f = MonteCarloIntegrand(model, theta, x)
     bound, expectation_pullback = estimator(model.posterior, params, noise, f, reduce)  # (objectives.4)
 
     def pullback(dbound: Array) -> tuple[Array, None, None]:
@@ -106,8 +112,31 @@ def elbo_monte_carlo(
     return bound, pullback
 
 
+@dataclass(frozen=True, eq=False)
+class MonteCarloIntegrand:
+    """f(params, z) = log p(x|z) + log p(z) - log q(z; params)   (objectives.4)."""
+
+    model: VAE
+    theta: Array
+    context: Array
+    """x, (B, D): what q was conditioned on."""
+
+    def __call__(self, params: Array, z: Array) -> tuple[Array, Pullback]:
+        q = self.model.posterior
+        log_likelihood, likelihood_pullback = self.model.log_likelihood(self.theta, z, self.context)
+        log_prior, prior_pullback = q.log_prob(self.model.prior_params(params), z)
+        log_posterior, posterior_pullback = q.log_prob(params, z)
+
+        def pullback(dvalues: Array) -> tuple[Array, Array, Array]:
+            dtheta, dz, _ = likelihood_pullback(dvalues)
+            dparams, dz_posterior = posterior_pullback(-dvalues)
+            return dparams, dz + prior_pullback(dvalues)[1] + dz_posterior, dtheta  # (objectives.5)
+
+        return log_likelihood + log_prior - log_posterior, pullback
+
+
 def importance_weighted(
-    model: VAE, theta: Array, x: Array, noise: Array, estimator: Estimator = pathwise
+    model: Model, theta: Array, x: Array, noise: Array, estimator: Estimator = pathwise
 ) -> tuple[Array, Pullback]:
     """L_S = log (1/S) Σ_s p(x, z_s) / q(z_s|x)   (objectives.6): at least the ELBO, at most log p(x), growing with S.
 

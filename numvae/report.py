@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from numvae import figures
 from numvae.datasets import Dataset
 from numvae.gradcheck import ModelCheck
+from numvae.models import VAE
 from numvae.page import CAPTIONS, write_page
 from numvae.randomness import generator
 from numvae.runs import Run
@@ -38,22 +39,37 @@ def write_report(run: Run, dataset: Dataset, check: ModelCheck | None = None) ->
     paths = draw_figures(run, dataset, run.folder / "figures", check)
     config = run.config
     page = run.folder / "index.html"
-    widths = "-".join(str(width) for width in (run.features, *config.hidden, run.model.latents))
     write_page(
         page,
-        title=f"A variational auto-encoder of {TITLES.get(config.data, Path(config.data).name)}",
+        title=f"{_kind(run)} of {TITLES.get(config.data, Path(config.data).name)}",
         numbers={name: value for name, value in run.numbers().items() if name != "out"},
         configuration=config.model_dump(),
         figures=[(*CAPTIONS[path.stem], path) for path in paths],
         gradient_check=None if check is None else check.to_json(),
         history=run.state.history,
         notes=[
-            f"An encoder of {widths} units and its mirror image as decoder, {run.model.layout.size:,} weights in one "
-            f"vector; {config.likelihood} likelihood, {config.optimizer}, {config.batch} rows a step. "
+            f"{_networks(run)}, {run.model.layout.size:,} weights in one vector; {config.likelihood} likelihood, "
+            f"gradient by {config.settled_estimator()}, {config.optimizer}, {config.batch} rows a step. "
             "Every gradient was derived by hand."
         ],
     )
     return page, paths
+
+
+def _kind(run: Run) -> str:
+    return "A variational auto-encoder" if isinstance(run.model, VAE) else "A sigmoid belief network"
+
+
+def _networks(run: Run) -> str:
+    """What stands between the data and the latents, and between these."""
+    config = run.config
+    hidden = [str(width) for width in config.hidden]
+    if isinstance(run.model, VAE):
+        units = "-".join([str(run.features), *hidden, str(config.latent)])
+        return f"An encoder of {units} units and its mirror image as decoder"
+    between = f"{'-'.join(hidden)} {config.activation} units" if hidden else "linear maps"
+    layers = " and ".join(f"{width} bits" for width in run.model.widths)
+    return f"{run.features} data features below {layers}, {between} from layer to layer, both ways"
 
 
 def _pictures(run: Run, dataset: Dataset, check: ModelCheck | None) -> dict[str, Callable[[], Axes]]:
@@ -70,11 +86,12 @@ def _pictures(run: Run, dataset: Dataset, check: ModelCheck | None) -> dict[str,
         seen = run.recipe.binarize(rows, generator(run.config.seed, "pictures"), run.theta.dtype)
         pictures["reconstructions"] = lambda: figures.reconstructions(seen, run.decode(run.means(rows)), shape)
         pictures["prior_samples"] = lambda: figures.prior_samples(run.draw(SAMPLED), shape)
-    if run.model.latents == 2:
+    if isinstance(run.model, VAE) and run.model.latents == 2:
+        model = run.model
         labels = None if dataset.test_labels is None else dataset.test_labels[:SCATTERED]
         pictures["latent_scatter"] = lambda: figures.latent_scatter(run.means(dataset.test[:SCATTERED]), labels)
         if shape is not None:
-            spread_of_prior = 1 / np.sqrt(run.model.prior_precision)
+            spread_of_prior = 1 / np.sqrt(model.prior_precision)
             pictures["manifold"] = lambda: figures.manifold(lambda z: run.decode(z * spread_of_prior), shape)
     groups = [] if check is None else [g for g in check.to_json()["groups"] if not g["inconclusive"]]
     if check is not None and groups:

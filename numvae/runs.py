@@ -23,7 +23,7 @@ from numvae.datasets import DATASETS, Dataset, binarize_once, load
 from numvae.devices import to_host
 from numvae.errors import InputError
 from numvae.gradcheck import ModelCheck, check_model
-from numvae.models import VAE
+from numvae.models import Model
 from numvae.randomness import generator
 from numvae.training import Recipe, State, require_finite_state
 
@@ -44,7 +44,7 @@ class Run:
 
     folder: Path
     config: Config
-    model: VAE
+    model: Model
     state: State
     features: int
     image_shape: tuple[int, int] | None
@@ -113,19 +113,19 @@ class Run:
         return check_model(self.model, self.theta, x, rng=rng, objective=recipe.objective)
 
     def means(self, rows: npt.NDArray[Any]) -> Array:
-        """Posterior means of rows of data, (N, Z)."""
+        """Means of q(z|x) for rows of data, of several layers the lowest: (N, Z)."""
         x = self.recipe.binarize(rows, generator(self.config.seed, "pictures"), self.theta.dtype)
         return self.model.posterior.mean(self.model.encode(self.theta, x))
 
     def decode(self, z: npt.NDArray[Any]) -> Array:
-        """Mean images of latents, (N, D)."""
+        """Mean images of latents, of several layers the lowest: (N, D)."""
         return self.model.decode_mean(self.theta, z.astype(self.theta.dtype))
 
     def draw(self, count: int, seed: int | None = None) -> Array:
         """Mean images of latents drawn from the prior, (count, D)."""
         rng = generator(self.config.seed if seed is None else seed, "pictures", 1)
-        z = rng.standard_normal((count, self.model.latents)) / np.sqrt(self.model.prior_precision)
-        return self.decode(z)
+        noise = self.model.posterior.noise(rng, (count, self.model.latents))
+        return self.decode(self.model.draw_from_prior(self.theta, noise))
 
     @property
     def theta(self) -> Array:
@@ -207,12 +207,10 @@ def open_run(folder: Path, overrides: Mapping[str, Any] | None = None) -> Run:
     checkpoint = read_checkpoint(folder / CHECKPOINT)
     model = config.build_model(checkpoint.features)
     state = checkpoint.state(model, device=config.device)
-    wanted = config.build_optimizer().start(state.theta)
-    shapes = [{name: np.shape(value) for name, value in moments.items()} for moments in (state.moments, wanted)]
-    if state.theta.dtype != np.dtype(config.dtype) or shapes[0] != shapes[1]:
+    if _shapes(state) != _shapes(config.build_empty_state(model, checkpoint.features)):
         raise InputError(
-            f"{folder / CHECKPOINT} was saved with another optimizer or dtype than {folder / CONFIG} says by now; "
-            "set them back, or train anew"
+            f"{folder / CHECKPOINT} was saved with another optimizer, estimator or dtype than {folder / CONFIG} says "
+            "by now; set them back, or train anew"
         )
     return Run(folder, config, model, state, checkpoint.features, checkpoint.image_shape, checkpoint.fingerprint)
 
@@ -228,6 +226,15 @@ def claim_folder(data: str) -> Path:
             return folder
         except FileExistsError:
             number += 1
+
+
+def _shapes(state: State) -> list[Any]:
+    """What a state holds: its dtype, what optimisers remember, and what an estimator has learnt."""
+    held = [state.theta.dtype, {name: np.shape(value) for name, value in state.moments.items()}]
+    if state.adaptation is not None:
+        moments = {name: np.shape(value) for name, value in state.adaptation.moments.items()}
+        held += [state.adaptation.eta.dtype, state.adaptation.sizes, moments]
+    return held
 
 
 def _require_no_run(folder: Path) -> None:

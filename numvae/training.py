@@ -11,16 +11,17 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from numvae.adaptation import Adaptation, adapt, estimators_at, is_adaptive, start_adaptation
 from numvae.arrays import Array, Pullback
 from numvae.blocks import blocks
 from numvae.datasets.binarization import Binarization, fresh
 from numvae.datasets.dataset import Dataset
 from numvae.devices import Device, to_device, to_host
 from numvae.errors import DivergedError
-from numvae.estimators import Estimator, pathwise
+from numvae.estimators import Adaptive, Estimator, pathwise, score_function
 from numvae.evaluation import batches, evaluate
 from numvae.memory import keep_freed_memory
-from numvae.models import VAE, start_at_data
+from numvae.models import VAE, Model, start_at_data
 from numvae.objectives import elbo, weight_log_prior
 from numvae.optimizers import Adam, Optimizer, clip_norm
 from numvae.parameters import Initializer, glorot, initial_theta
@@ -30,7 +31,7 @@ from numvae.watching import first_nonfinite, require_finite
 
 __all__ = ["Objective", "Recipe", "State", "bound_and_gradient", "generator", "require_finite_state", "start", "train"]
 
-Objective: TypeAlias = Callable[[VAE, Array, Array, Array, Estimator], tuple[Array, Pullback]]
+Objective: TypeAlias = Callable[[Model, Array, Array, Array, Any], tuple[Array, Pullback]]
 
 DATA_START_ROWS = 10_000
 
@@ -52,7 +53,7 @@ class Recipe:
     batch: int = 100
     samples: int = 1
     objective: Objective = elbo
-    estimator: Estimator = pathwise
+    estimator: Estimator | Adaptive = pathwise
     optimizer: Optimizer = field(default_factory=Adam)
     schedule: Schedule = field(default_factory=Constant)
     clip_norm: float | None = None
@@ -69,6 +70,8 @@ class State:
     theta: Array
     moments: dict[str, Any]
     noise_rng: np.random.Generator
+    adaptation: Adaptation | None = None
+    """What an estimator that learns has learnt; None for others."""
     epoch: int = 0
     """Epochs completed."""
     batches: int = 0
@@ -81,7 +84,7 @@ class State:
 
 
 def start(
-    model: VAE,
+    model: Model,
     dataset: Dataset,
     recipe: Recipe,
     *,
@@ -95,12 +98,17 @@ def start(
         scale = 255 if dataset.train.dtype == np.uint8 else 1
         rows = dataset.train[:DATA_START_ROWS]
         start_at_data(model, theta, rows.mean(axis=0) / scale, rows.std(axis=0) / scale)
+    adaptation = None
+    if is_adaptive(recipe.estimator):
+        rng = generator(recipe.seed, "estimator")
+        x = recipe.binarize(dataset.train[: recipe.batch], rng, theta.dtype)
+        adaptation = start_adaptation(recipe.estimator, model, theta, x, rng=rng, device=recipe.device)
     theta = to_device(theta, recipe.device)
-    return State(theta, recipe.optimizer.start(theta), generator(recipe.seed, "noise"))
+    return State(theta, recipe.optimizer.start(theta), generator(recipe.seed, "noise"), adaptation)
 
 
 def bound_and_gradient(
-    model: VAE, theta: Array, x: Array, noise: Array, objective: Objective = elbo, estimator: Estimator = pathwise
+    model: Model, theta: Array, x: Array, noise: Array, objective: Objective = elbo, estimator: Any = pathwise
 ) -> tuple[Array, Array]:
     """Sum over rows of the bound, and the gradient of its mean.  x: (B, D), noise: (S, B, Z).
 
@@ -120,7 +128,7 @@ def bound_and_gradient(
 
 
 def train(
-    model: VAE,
+    model: Model,
     dataset: Dataset,
     recipe: Recipe,
     state: State,
@@ -159,35 +167,42 @@ def train(
 
 
 @np.errstate(all="ignore")  # a NaN or an infinity is looked for, not warned of
-def _step(model: VAE, dataset: Dataset, recipe: Recipe, state: State, picked: npt.NDArray[np.int64]) -> None:
+def _step(model: Model, dataset: Dataset, recipe: Recipe, state: State, picked: npt.NDArray[np.int64]) -> None:
     """One minibatch: draw bits and noise, take the gradient, move the weights (the paper's Algorithm 1)."""
-    dtype = state.theta.dtype
+    dtype, on_host = state.theta.dtype, recipe.device == "cpu"
     noise_state = state.noise_rng.bit_generator.state
     x = recipe.binarize(dataset.train[picked], state.noise_rng, dtype)
-    noise = model.posterior.noise(state.noise_rng, (recipe.samples, len(picked), model.latents), dtype)
+    adaptation = state.adaptation
+    deta = None if adaptation is None else np.zeros_like(adaptation.eta)
+    estimator = estimators_at(recipe.estimator, adaptation, deta)
+    noise = model.draw_noise(estimator, state.noise_rng, (recipe.samples, len(picked)), dtype)
     x, noise = to_device(x, recipe.device), to_device(noise, recipe.device)
-    bound_sum, gradient = bound_and_gradient(model, state.theta, x, noise, recipe.objective, recipe.estimator)
+    bound_sum, gradient = bound_and_gradient(model, state.theta, x, noise, recipe.objective, estimator)
     if recipe.weight_prior_precision is not None:
         _, prior_pullback = weight_log_prior(state.theta, recipe.weight_prior_precision)
         gradient += prior_pullback(1 / len(dataset.train))[0]
-    if recipe.device == "cpu" and not math.isfinite(float(bound_sum) + float(np.dot(gradient, gradient))):
+    lengths = [float(np.dot(vector, vector)) for vector in (gradient, deta) if vector is not None and on_host]
+    if on_host and not math.isfinite(float(bound_sum) + sum(lengths)):
         state.noise_rng.bit_generator.state = noise_state
         require_finite_state(model, recipe, state)
         parts = ((x[block], noise[:, block]) for block in blocks(len(x), len(noise)))
-        culprit = _culprit(model, recipe, state, parts) or "the sum over rows or the gradient's length overflows"
+        culprit = _culprit(model, recipe, state, parts, estimators_at(recipe.estimator, adaptation))
+        culprit = culprit or "the sum over rows or the gradient's length overflows"
         raise _diverged(f"step {state.step + 1}", culprit)
     if recipe.clip_norm is not None:
         clip_norm(gradient, recipe.clip_norm)
     recipe.optimizer.ascend(state.theta, gradient, state.moments, scale=recipe.schedule(state.step))
+    if adaptation is not None and deta is not None:
+        adapt(recipe.estimator, adaptation, deta)
     state.step += 1
     state.batches += 1
     state.bound_sum = state.bound_sum + bound_sum
-    looks = recipe.device != "cpu" and state.step % DEVICE_CHECK_STEPS == 0
+    looks = not on_host and state.step % DEVICE_CHECK_STEPS == 0
     if looks and not math.isfinite(float(to_host(np.dot(state.theta, state.theta)))):
         require_finite_state(model, recipe, state)
 
 
-def require_finite_state(model: VAE, recipe: Recipe, state: State) -> None:
+def require_finite_state(model: Model, recipe: Recipe, state: State) -> None:
     """Look at every weight, and at every number that the optimiser remembers.
 
     Raises:
@@ -200,20 +215,26 @@ def require_finite_state(model: VAE, recipe: Recipe, state: State) -> None:
             require_finite([piece], f"{maker} (the weights {name})")
         for name, value in state.moments.items():
             require_finite([value], f"{maker} (the moments {name})")
+        if state.adaptation is not None:
+            learned = {"eta": state.adaptation.eta, **state.adaptation.moments}
+            for name, value in learned.items():
+                require_finite([value], f"the estimator's own optimizer ({name})")
     except DivergedError as first:
         raise _diverged(f"step {state.step}", str(first)) from None
 
 
-def _culprit(model: VAE, recipe: Recipe, state: State, parts: Iterable[tuple[Array, Array]]) -> str | None:
+def _culprit(
+    model: Model, recipe: Recipe, state: State, parts: Iterable[tuple[Array, Array]], estimator: Any
+) -> str | None:
     """The rule that made the first NaN or infinity on one of the parts (x, noise), if any did."""
     for x, noise in parts:
-        culprit = first_nonfinite(model, state.theta, x, noise, recipe.objective, recipe.estimator)
+        culprit = first_nonfinite(model, state.theta, x, noise, recipe.objective, estimator)
         if culprit is not None:
             return culprit
     return None
 
 
-def _history_row(model: VAE, dataset: Dataset, recipe: Recipe, state: State) -> dict[str, float]:
+def _history_row(model: Model, dataset: Dataset, recipe: Recipe, state: State) -> dict[str, float]:
     """What an epoch reached: the running training bound, and the bound and its terms on the test rows."""
     rows, rng = len(dataset.train), generator(recipe.seed, "evaluation")
     test = evaluate(model, state.theta, dataset.test, rng=rng, binarize=recipe.binarize, device=recipe.device)
@@ -231,7 +252,10 @@ def _history_row(model: VAE, dataset: Dataset, recipe: Recipe, state: State) -> 
         require_finite_state(model, recipe, state)
         rng = generator(recipe.seed, "evaluation")
         parts = batches(model, state.theta, dataset.test, rng, 1, recipe.binarize, recipe.device)
-        culprit = _culprit(model, recipe, state, parts) or "the sum of the bound over the epoch's rows overflows"
+        estimator = pathwise if isinstance(model, VAE) else score_function
+        culprit = (
+            _culprit(model, recipe, state, parts, estimator) or "the sum of the bound over the epoch's rows overflows"
+        )
         raise _diverged(f"after step {state.step}", culprit)
     return row
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from numvae.arrays import Array, Pullback
+from numvae.belief_networks import OfSigns
 from numvae.devices import to_host
-from numvae.errors import DivergedError
-from numvae.models import VAE
+from numvae.errors import DivergedError, InputError
+from numvae.models import VAE, Model
 from numvae.networks import Chain, Network
 from numvae.parameters import Layout
 
@@ -19,7 +20,7 @@ __all__ = ["first_nonfinite", "require_finite"]
 
 
 def first_nonfinite(
-    model: VAE, theta: Array, x: Array, noise: Array, objective: Callable[..., tuple[Array, Pullback]], estimator: Any
+    model: Model, theta: Array, x: Array, noise: Array, objective: Callable[..., tuple[Array, Pullback]], estimator: Any
 ) -> str | None:
     """A few words that name the first rule, in the order of computation, whose value or gradient is not finite.
 
@@ -33,6 +34,8 @@ def first_nonfinite(
         require_finite(pullback(np.full_like(bound, 1 / len(x))), "the bound's pullback")
     except DivergedError as first:
         return str(first)
+    except InputError:  # an estimator that asks for second derivatives, which watched networks do not have
+        return None
     return None
 
 
@@ -83,29 +86,38 @@ class _WatchedNetwork:
         return _watched_rule(self.network.of_data, self.name)(theta, x)
 
 
-@dataclass(frozen=True)
-class _WatchedFamily:
-    family: Any
-    name: str
-
-    def __getattr__(self, attribute: str) -> Any:
-        member = getattr(self.family, attribute)
-        if attribute in ("sample", "log_prob", "kl"):
-            return _watched_rule(member, f"{self.name}.{attribute} ({type(self.family).__name__})")
-        return member
-
-
-def _watched_model(model: VAE) -> VAE:
-    watched: dict[str, Any] = {
-        "encoder": _watched_network(model.encoder, "encoder"),
-        "decoder": _watched_network(model.decoder, "decoder"),
-        "posterior": _WatchedFamily(model.posterior, "posterior"),
-        "likelihood": _WatchedFamily(model.likelihood, "likelihood"),
+def _watched_family(family: Any, name: str) -> Any:
+    """The same family, of a class derived from its own: estimators for one family alone still know it."""
+    kind = type(family)
+    rules = [rule for rule in ("sample", "log_prob", "relaxed_log_prob", "kl") if hasattr(family, rule)]
+    watched = {
+        rule: staticmethod(_watched_rule(getattr(family, rule), f"{name}.{rule} ({kind.__name__})")) for rule in rules
     }
-    return replace(model, **watched)
+    return type(kind.__name__, (kind,), watched)(
+        **{field.name: getattr(family, field.name) for field in fields(family)}
+    )
+
+
+def _watched_model(model: Model) -> Model:
+    families: dict[str, Any] = {
+        "posterior": _watched_family(model.posterior, "posterior"),
+        "likelihood": _watched_family(model.likelihood, "likelihood"),
+    }
+    if isinstance(model, VAE):
+        networks: dict[str, Any] = {
+            name: _watched_network(getattr(model, name), name) for name in ("encoder", "decoder")
+        }
+    else:
+        networks = {
+            f"{name}s": tuple(_watched_network(part, f"{name}.{level}") for level, part in enumerate(parts, 1))
+            for name, parts in (("encoder", model.encoders), ("decoder", model.decoders))
+        }
+    return replace(model, **networks, **families)
 
 
 def _watched_network(network: Network, name: str) -> Network:
+    if isinstance(network, OfSigns):
+        return OfSigns(_watched_network(network.network, name))
     if isinstance(network, Chain):
         parts = [_WatchedNetwork(part, f"{name}.{number} ({part!r})") for number, part in enumerate(network.parts, 1)]
         return Chain(tuple(parts))

@@ -617,7 +617,7 @@ BAD = [
     ("train --seed -1", "--seed must be at least 0, got -1"),
     ("train --dtype float16", "--dtype must be float32 or float64, got 'float16'"),
     ("train --optimizer adm", "did you mean adam?"),
-    ("train --estimator score", "--estimator must be pathwise or score_function"),
+    ("train --estimator score", "--estimator must be auto, score_function"),
     ("train --binarize maybe", "--binarize must be auto, none, threshold, fixed or fresh"),
     ("train --likelihood poisson", "--likelihood must be auto, bernoulli, normal"),
     ("train --device gpu", "--device must be cpu or cuda, got 'gpu'"),

@@ -74,7 +74,6 @@ def test_flags_override_the_file_and_the_file_the_defaults(tmp_path):
     [
         ("activation", config.ACTIVATIONS),
         ("objective", config.OBJECTIVES),
-        ("estimator", config.ESTIMATORS),
         ("weights", config.INITIALIZERS),
         ("optimizer", OPTIMIZERS),
     ],
@@ -84,6 +83,7 @@ def test_the_choices_are_the_names_in_the_tables(name, table):
 
 
 def test_the_choices_of_data_treatment_are_the_names_in_the_tables():
+    assert choices("estimator") == {"auto", *config.TRAINING_ESTIMATORS}
     assert choices("binarize") == {"auto", *BINARIZATIONS}
     assert choices("schedule") == set(SCHEDULES) - {"warm_up"}  # that is the setting warm_up
     assert get_args(Config.model_fields["device"].annotation) == get_args(Device)
@@ -196,7 +196,20 @@ def test_what_the_file_and_what_the_flags_got_wrong_is_told_apart(tmp_path):
         ({"latent": None}, "--latent must be a whole number, got null"),
         ({"latent": 10**10}, "--latent must be at most 1,000,000,000, got 10000000000"),
         ({"activation": "Relu"}, "did you mean relu?"),
-        ({"estimator": "score"}, "--estimator must be pathwise or score_function, got 'score'"),
+        ({"estimator": "score"}, "--estimator must be auto, score_function"),
+        ({"estimator": "disarm"}, "--estimator: disarm is for Bernoulli latents, those of model 'vae' are Normal"),
+        ({"model": "sbn", "estimator": "pathwise"}, "--estimator: pathwise is for continuous latents"),
+        (
+            {"model": "sbn", "objective": "importance_weighted", "estimator": "rebar"},
+            "--estimator: rebar cannot estimate importance_weighted, which reduces by log_mean_exp",
+        ),
+        (
+            {"model": "sbn", "layers": 2, "objective": "importance_weighted", "estimator": "nvil"},
+            "--estimator: nvil cannot take several layers as one, as importance_weighted does",
+        ),
+        ({"estimator": "vimco"}, "--samples: vimco needs at least 2 samples, got 1"),
+        ({"layers": 2}, "--layers: a vae has one layer of latents, not 2; use model 'sbn'"),
+        ({"model": "sbn", "prior_precision": 2.0}, "--prior-precision: an sbn learns its prior"),
         ({"lr": float("nan")}, "--lr must be a finite number, got nan"),
         ({"clip_norm": float("inf")}, "--clip-norm must be a finite number, got inf"),
         ({"optimizer_options": {"beta3": 1}}, "--optimizer-options: adam has no beta3, it has beta1, beta2, epsilon"),

@@ -212,9 +212,9 @@ def test_a_damaged_config_is_said_to_be(made):
     [
         ({"latent": 3}, "of another model than config.json"),
         ({"hidden": [17]}, "of another model than config.json"),
-        ({"optimizer": "sgd"}, "with another optimizer or dtype"),
-        ({"optimizer": "rmsprop"}, "with another optimizer or dtype"),
-        ({"dtype": "float64"}, "with another optimizer or dtype"),
+        ({"optimizer": "sgd"}, "with another optimizer, estimator or dtype"),
+        ({"optimizer": "rmsprop"}, "with another optimizer, estimator or dtype"),
+        ({"dtype": "float64"}, "with another optimizer, estimator or dtype"),
         ({"binarize": "auto"}, "must say which binarize and likelihood"),
         ({"lattent": 3}, "lattent: unknown setting, did you mean latent?"),
     ],
