@@ -222,10 +222,40 @@ def _gradcheck(options: Namespace) -> int:
     else:
         print(check.pullback)
         print()
-        print("Score-function and pathwise gradients of the ELBO in the parameters of q(z|x), two samples an estimate:")
+        names = " and ".join(check.estimators.names)
+        print(f"The gradients of the ELBO in the parameters of q(z|x) by {names}:")
         verdict = "agree" if check.estimators.ok else "DISAGREE"
         print(f"  expectations {verdict} coordinate by coordinate; variance ratio {check.variance_ratio:,.1f}")
     return DONE if check.ok else FAILED
+
+
+def _variance(options: Namespace) -> int:
+    from numvae.arena.comparing import chosen_estimators, chosen_state, usual_estimates
+    from numvae.arena.measuring import compare
+
+    state = chosen_state(options.cost, options.run, options.dimension)
+    estimators = chosen_estimators(options.estimators, state)
+    repeats = options.samples or usual_estimates(state)
+    comparison = compare(state, estimators, samples=options.latent_samples, repeats=repeats, seed=options.seed)
+    written = [] if options.out is None else _write_comparison(comparison, options.out)
+    if options.json:
+        _print_json(comparison.to_json())
+    else:
+        print(comparison)
+        for path in written:
+            print(path)
+    return DONE
+
+
+def _write_comparison(comparison: Any, folder: Path) -> list[Path]:
+    from numvae.arena.pictures import draw_all  # with Matplotlib, which takes a moment
+    from numvae.atomic import write_atomically
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "variance.json"
+    text = json.dumps(_finite(comparison.to_json()), indent=2, allow_nan=False) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+    return [path, *draw_all(comparison, folder)]
 
 
 def _info(options: Namespace) -> int:
@@ -241,6 +271,7 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "sample": _sample,
     "figures": _figures,
     "gradcheck": _gradcheck,
+    "variance": _variance,
     "info": _info,
 }
 

@@ -63,7 +63,7 @@ class Reparameterized(Protocol):
 # ---- what an estimator promises
 
 Calls: TypeAlias = Callable[[int, int], int]
-"""(S, Z) -> how many samples per row are put through f, or back through its pullback."""
+"""(S, Z) -> how many samples per row are put through f, or back through its pullback, at most."""
 
 
 @dataclass(frozen=True)

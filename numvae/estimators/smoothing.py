@@ -25,7 +25,7 @@ __all__ = ["EvolutionStrategies", "FiniteDifferences"]
     variables="continuous",
     unbiased=False,
     bias="of order step²: the exact gradient of the objective averaged over ± step in each parameter",
-    f_calls=lambda S, Z: S * (1 + 4 * Z),  # two parameters per latent
+    f_calls=lambda S, Z: S * (1 + 4 * Z),  # for two parameters per latent, the most a family has
     reductions=("sample_mean", "log_mean_exp"),
     source="Glasserman 2003, section 7.1 (central differences, common random numbers)",
 )
