@@ -35,7 +35,7 @@ STEPS_PER_EPOCH = -(-TRAIN_ROWS // BATCH)
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "linear": {"hidden": [], "lr": 0.01},
-    "nonlinear": {"hidden": [200, 200], "lr": 0.003},
+    "nonlinear": {"hidden": [200, 200], "lr": 0.001},
 }
 TRAINED: dict[str, dict[str, Any]] = {
     "disarm": {"estimator": "disarm"},

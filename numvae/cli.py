@@ -115,8 +115,11 @@ def _train(options: Namespace) -> int:
     if options.resume is not None:
         run, dataset = resume_run(options.resume, resumable_settings(options))
     else:
-        run, dataset = create_run(read_config(options.config, given_settings(options)), options.out)
-    train_with_progress(run, dataset)
+        config = read_config(options.config, given_settings(options))
+        if options.watch_variance is not None and config.model != "vae":
+            raise InputError(f"--watch-variance is for model 'vae', not {config.model!r}; leave it out")
+        run, dataset = create_run(config, options.out)
+    train_with_progress(run, dataset, options.watch_variance)
     return _report(run, dataset, options)
 
 

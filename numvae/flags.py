@@ -138,6 +138,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_settings(train)
     train.add_argument("--out", type=place, metavar="DIR", help="folder of the run (default: runs/DATA-1, -2, …)")
+    train.add_argument(
+        "--watch-variance", type=whole(1), nargs="?", const=100, metavar="N",
+        help="every N steps measure the noise of the gradient, into variance.jsonl (default: 100)",
+    )  # fmt: skip
     train.add_argument("--resume", type=place, metavar="DIR", help="go on with the run in DIR, bit for bit")
 
     evaluate = _command(commands, "evaluate", "the bound of a trained model on test data")

@@ -15,20 +15,29 @@ from numvae.devices import to_host
 from numvae.interruption import Interrupted, Interruption
 from numvae.runs import Run
 from numvae.training import State, train
+from numvae.variance_watch import VarianceWatch
 
 __all__ = ["Progress", "train_with_progress"]
 
+VARIANCE = "variance.jsonl"
 CHECKPOINT_SECONDS = 30
 REFRESH_SECONDS = 1
 
 
-def train_with_progress(run: Run, dataset: Dataset) -> None:
+def train_with_progress(run: Run, dataset: Dataset, watch_variance: int | None = None) -> None:
     """Train the run to its end, saving it after every epoch and every ``CHECKPOINT_SECONDS``.
+
+    ``watch_variance``: every so many steps measure the noise of the gradient, into the run's variance.jsonl.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; the run is saved, and the message says how to go on.
+        InputError: the noise of this model's gradient cannot be watched.
     """
-    progress = Progress(run, len(dataset.train))
+    watch = None
+    if watch_variance is not None:
+        path = run.folder / VARIANCE
+        watch = VarianceWatch(run.model, dataset, run.recipe, run.state, path, every=watch_variance)
+    progress = Progress(run, len(dataset.train), watch)
     state, epochs, folder = run.state, progress.recipe.epochs, shlex.quote(str(run.folder))
     with Interruption() as interruption, progress.bar:
 
@@ -48,8 +57,8 @@ def train_with_progress(run: Run, dataset: Dataset) -> None:
 class Progress:
     """Two callbacks for ``train`` that save the run and tell how it goes: a bar on a terminal, a line every epoch."""
 
-    def __init__(self, run: Run, rows: int) -> None:
-        self.run, self.recipe, self.rows = run, run.recipe, rows
+    def __init__(self, run: Run, rows: int, watch: VarianceWatch | None = None) -> None:
+        self.run, self.recipe, self.rows, self.watch = run, run.recipe, rows, watch
         self.bar: Any = tqdm(
             total=self.recipe.epochs * rows,
             initial=run.state.epoch * rows + self._rows_seen(run.state),
@@ -63,6 +72,8 @@ class Progress:
 
     def on_batch(self, state: State) -> None:
         """Move the bar, refresh its numbers once a second, and save now and then."""
+        if self.watch is not None:
+            self.watch(state)
         now = time.monotonic()
         if now - self._refreshed > REFRESH_SECONDS and not self.bar.disable:
             self._refreshed = now
@@ -80,6 +91,8 @@ class Progress:
             f"{row['test_elbo']:.2f} test = {row['test_reconstruction']:.2f} reconstruction - "
             f"{row['test_kl']:.2f} KL nats; {row['samples'] / row['seconds']:,.0f} samples/s"
         )
+        if self.watch is not None and self.watch.noise is not None:
+            line += f"; {self.watch.noise.advice}"
         with suppress(BrokenPipeError):  # whoever read along has gone; the training is not theirs
             self.bar.write(line, file=sys.stderr)
 
@@ -98,4 +111,7 @@ class Progress:
             row = state.history[-1]
             terms = f"{row['test_reconstruction']:.2f} - {row['test_kl']:.2f}"
             numbers += f", test {row['test_elbo']:.2f} = {terms}"
+        if self.watch is not None and self.watch.noise is not None:
+            noise = self.watch.noise
+            numbers += f", gradient snr {noise.snr:.2f}, {noise.sampling_share:.0%} of its noise from z"
         return numbers

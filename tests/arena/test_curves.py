@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -101,7 +103,8 @@ def test_optima_are_known_where_the_slope_is_zero() -> None:
 
 
 def test_costs_without_a_closed_form_are_not_descended() -> None:
+    unknown = replace(AT, f=partial(AT.f))
     with pytest.raises(InputError, match="not known in closed form"):
-        list(path_of_descent(COSTS["elbo"](1), steps=(0, 1)))
+        list(path_of_descent(unknown, steps=(0, 1)))
     with pytest.raises(InputError, match="at least one place"):
         basket(iter(list[tuple[int, State]]()), BOTH)

@@ -133,7 +133,7 @@ def test_names_keep_their_distance_and_stay_inside():
     for wanted in ([0.5] * 9, [0.0, 0.01, 0.99, 1.0], sorted(rng.random(12)), [0.98, 0.99, 1.0]):
         levels = pictures._spread(wanted, 0.07)
         assert np.diff(levels).min() > 0.07 - 1e-9
-        assert -1e-9 <= min(levels)
+        assert min(levels) >= -1e-9
         assert max(levels) <= 1 + 1e-9
     assert pictures._spread([0.1, 0.5, 0.9], 0.07) == [0.1, 0.5, 0.9]
 
