@@ -6,7 +6,7 @@ Derivations: ``derivations/belief_networks.md``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -20,6 +20,7 @@ from numvae.curvature import log_likelihood_hessian_product
 from numvae.distributions import Bernoulli, FixedStdNormal, Normal
 from numvae.errors import InputError
 from numvae.estimators import Estimator, Reduction, draw_noise, sample_mean
+from numvae.estimators.contract import held
 from numvae.networks import Chain, Network, SharedLogStd, mlp
 from numvae.parameters import Layout
 
@@ -345,7 +346,7 @@ def layer_integrand(
     if level + 1 == len(model.widths):
         return TopIntegrand(model, theta, level, below, moves, differentiable, partial(_log_prior, model, theta))
 
-    def layers_above(z: Array) -> tuple[Array, Pullback]:
+    def layers_above(estimators: Sequence[Estimator], z: Array) -> tuple[Array, Pullback]:
         tiled = [np.tile(noise, (1, len(z), 1)) if above > level else noise for above, noise in enumerate(noises)]
         bound, pullback = _layer(model, theta, z.reshape(-1, z.shape[-1]), level + 1, tiled, estimators, sample_mean)
 
@@ -355,7 +356,8 @@ def layer_integrand(
 
         return bound.reshape(z.shape[:-1]), pullback_in_shape
 
-    return LayerIntegrand(model, theta, level, below, moves, differentiable, layers_above)
+    above, held_above = partial(layers_above, estimators), partial(layers_above, [held(each) for each in estimators])
+    return LayerIntegrand(model, theta, level, below, moves, differentiable, above, held_above)
 
 
 def first_layer_integrand(
@@ -393,6 +395,12 @@ class LayerIntegrand:
     differentiable: bool
     """Whether dz is wanted; if so z may lie anywhere in [0, 1]."""
     layers_above: Callable[[Array], tuple[Array, Pullback]]
+    held_layers_above: Callable[[Array], tuple[Array, Pullback]] | None = None
+
+    @property
+    def held(self) -> LayerIntegrand:
+        """The same, whose layers above learn nothing: for a look at f where no sample lies."""
+        return self if self.held_layers_above is None else replace(self, layers_above=self.held_layers_above)
 
     def __call__(self, params: Array, z: Array) -> tuple[Array, Pullback]:
         model, level = self.model, self.level

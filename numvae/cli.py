@@ -233,14 +233,32 @@ def _gradcheck(options: Namespace) -> int:
 
 
 def _variance(options: Namespace) -> int:
+    from tqdm import tqdm
+
     from numvae.arena.comparing import chosen_estimators, chosen_state, usual_estimates
     from numvae.arena.measuring import compare
 
     state = chosen_state(options.cost, options.run, options.dimension)
     estimators = chosen_estimators(options.estimators, state)
     repeats = options.samples or usual_estimates(state)
-    comparison = compare(state, estimators, samples=options.latent_samples, repeats=repeats, seed=options.seed)
-    written = [] if options.out is None else _write_comparison(comparison, options.out)
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)  # where nothing can be written, say so before the work
+    with tqdm(total=len(estimators), disable=None, leave=False) as bar:
+
+        def on_estimator(name: str) -> None:
+            bar.set_postfix_str(name)
+            bar.update()
+
+        comparison = compare(
+            state,
+            estimators,
+            samples=options.latent_samples,
+            repeats=repeats,
+            seed=options.seed,
+            on_estimator=on_estimator,
+        )
+        bar.set_postfix_str("" if options.out is None else "pictures")
+        written = [] if options.out is None else _write_comparison(comparison, options.out)
     if options.json:
         _print_json(comparison.to_json())
     else:
@@ -254,7 +272,6 @@ def _write_comparison(comparison: Any, folder: Path) -> list[Path]:
     from numvae.arena.pictures import draw_all  # with Matplotlib, which takes a moment
     from numvae.atomic import write_atomically
 
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "variance.json"
     text = json.dumps(_finite(comparison.to_json()), indent=2, allow_nan=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))

@@ -171,7 +171,8 @@ class Config(BaseModel):
         family = OF_LATENTS[model]
         reduction = "log_mean_exp" if objective == "importance_weighted" else "sample_mean"
         if not claims.cover(family):
-            better = "pathwise" if model == "vae" else "disarm or rebar"
+            of_bits = "vimco or score_function" if reduction == "log_mean_exp" else "disarm or rebar"
+            better = "pathwise" if model == "vae" else of_bits
             raise InputError(
                 f"{name} is for {claims.variables} latents, those of model {model!r} are {type(family).__name__}; "
                 f"use {better}"

@@ -93,7 +93,14 @@ def _chain_rates(chain: Chain, theta: Array, x: Array, x_rate: Array) -> Rates:
 def _dense_rates(dense: Dense, theta: Array, x: Array, x_rate: Array) -> Rates:
     """An affine map has no curvature: rates go through it as gradients do   (curvature.4)."""
     W, b = dense.layout.views(theta).values()
-    return (x @ W + b, x_rate @ W), lambda dy, dy_rate: (dy @ W.T, dy_rate @ W.T)  # (curvature.4)
+    y, y_rate = _product(x, W) + b, _product(x_rate, W)
+    return (y, y_rate), lambda dy, dy_rate: (_product(dy, W.T), _product(dy_rate, W.T))  # (curvature.4)
+
+
+def _product(x: Array, W: Array) -> Array:
+    """x W over the last axis, as one matrix product whatever axes are before it."""
+    product: Array = (x.reshape(-1, x.shape[-1]) @ W).reshape(*x.shape[:-1], W.shape[-1])
+    return product
 
 
 def _activation_rates(activation: Activation, x: Array, x_rate: Array) -> Rates:

@@ -177,7 +177,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     variance.add_argument(
         "--samples", type=whole(LEAST_ESTIMATES, MOST_ESTIMATES), metavar="N",
-        help="estimates drawn of each estimator (default: 10000 for a cost of few dimensions, else 1000)",
+        help="estimates drawn of each estimator (default: 200 of a run, 10000 of a cost of few dimensions, else 1000)",
     )  # fmt: skip
     variance.add_argument(
         "--latent-samples", type=whole(1, MOST_LATENT_SAMPLES), metavar="S",

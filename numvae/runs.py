@@ -25,7 +25,7 @@ from numvae.errors import InputError
 from numvae.gradcheck import ModelCheck, check_model
 from numvae.models import Model
 from numvae.randomness import generator
-from numvae.training import Recipe, State, require_finite_state
+from numvae.training import Recipe, State, require_finite_state, try_gradient
 
 __all__ = ["CHANGEABLE", "Run", "claim_folder", "create_run", "open_run", "resume_run"]
 
@@ -140,7 +140,8 @@ def create_run(config: Config, folder: Path | None = None) -> tuple[Run, Dataset
     A run killed before it has its config.json is none: started again, it starts afresh.
 
     Raises:
-        InputError: unusable data, or a folder that cannot be made or already holds a run.
+        InputError: unusable data, an estimator that refuses the model, or a folder that cannot be made or already holds
+            a run.
     """
     if folder is not None:
         _require_no_run(folder)
@@ -148,6 +149,7 @@ def create_run(config: Config, folder: Path | None = None) -> tuple[Run, Dataset
     config = config.model_copy(update={"data": _lasting_name(config.data)})
     model = config.build_model(dataset.features)
     state = config.build_state(model, dataset)
+    try_gradient(model, dataset, config.build_recipe(), state)
     try:
         folder = claim_folder(config.data) if folder is None else folder
         folder.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,17 @@ from numvae.randomness import generator
 from numvae.schedules import Constant, Schedule
 from numvae.watching import first_nonfinite, require_finite
 
-__all__ = ["Objective", "Recipe", "State", "bound_and_gradient", "generator", "require_finite_state", "start", "train"]
+__all__ = [
+    "Objective",
+    "Recipe",
+    "State",
+    "bound_and_gradient",
+    "generator",
+    "require_finite_state",
+    "start",
+    "train",
+    "try_gradient",
+]
 
 Objective: TypeAlias = Callable[[Model, Array, Array, Array, Any], tuple[Array, Pullback]]
 
@@ -125,6 +135,21 @@ def bound_and_gradient(
         gradient = dtheta if gradient is None else np.add(gradient, dtheta, out=gradient)
     assert gradient is not None, "a batch has at least one row"
     return bound_sum, gradient
+
+
+@np.errstate(all="ignore")
+def try_gradient(model: Model, dataset: Dataset, recipe: Recipe, state: State) -> None:
+    """The gradient on one row, thrown away: what an estimator refuses of a model, it refuses here, before a run starts.
+
+    Raises:
+        InputError: it does.
+    """
+    rng, dtype = generator(recipe.seed, "estimator", 1), state.theta.dtype
+    x = recipe.binarize(dataset.train[:1], rng, dtype)
+    estimator = estimators_at(recipe.estimator, state.adaptation)
+    noise = model.draw_noise(estimator, rng, (recipe.samples, 1), dtype)
+    x, noise = to_device(x, recipe.device), to_device(noise, recipe.device)
+    bound_and_gradient(model, state.theta, x, noise, recipe.objective, estimator)
 
 
 def train(

@@ -57,6 +57,21 @@ def same(a: State, b: State) -> bool:
     return same_state(a, b)
 
 
+@pytest.mark.parametrize("estimator", [AdaptiveRebar(), Relax()], ids=["rebar", "relax"])
+def test_a_look_at_the_bound_alone_teaches_nothing(estimator: Any) -> None:
+    """Below, the relaxation takes slopes of what lies above while the value is made: the layers above are held then."""
+    state = begin(SBN, replace(RECIPE, estimator=estimator))
+    assert state.adaptation is not None
+    deta = np.zeros_like(state.adaptation.eta)
+    learning = estimators_at(estimator, state.adaptation, deta)
+    x = threshold(DIGITS.train[:5], np.random.default_rng(0), np.float32)
+    noise = SBN.draw_noise(learning, np.random.default_rng(1), (1, 5), np.float32)
+    _, pullback = elbo(SBN, state.theta, x, noise, learning)
+    assert not deta.any()
+    pullback(np.full(5, 0.2, np.float32))
+    assert all(part.any() for part in state.adaptation.split(deta))
+
+
 # ---- what an estimator learns
 
 
@@ -215,6 +230,21 @@ def test_the_command_trains_resumes_and_evaluates_a_belief_network(tmp_path: Pat
     assert math.isfinite(found["test_kl"])
     assert numvae("sample", tmp_path / "run", "--out", tmp_path / "drawn.png").code == 0
     assert numvae("gradcheck", tmp_path / "run", "--json").json["ok"]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--model", "sbn", "--estimator", "enumeration", "--latent", 13], "enumeration takes at most 12 latents"),
+        (["--estimator", "delta_method", "--likelihood", "normal", "--binarize", "none"], "no second derivatives"),
+    ],
+)
+def test_an_estimator_that_refuses_the_model_leaves_no_folder(words: list[Any], complaint: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    outcome = numvae("train", "--data", write_digits(tmp_path), "--hidden", 8, *words, "--out", folder)
+    assert outcome.code == 2
+    assert complaint in outcome.complaint
+    assert not folder.exists()
 
 
 def test_what_suits_model_and_objective_is_chosen() -> None:

@@ -807,7 +807,7 @@ def test_a_checkpoint_is_saved_every_so_many_seconds_and_after_every_epoch(
 
     def crash(rows, rng, dtype):
         calls.append(len(rows))
-        if len(calls) == 12:  # the test rows of the first epoch were one of them
+        if len(calls) == 13:  # the row tried beforehand and the test rows of the first epoch were two of them
             raise OSError(5, "Input/output error")
         return fresh(rows, rng, dtype)
 
@@ -919,7 +919,7 @@ def test_ctrl_c_while_the_last_epoch_is_evaluated_is_heeded_after_it(digits, tmp
 
     def interrupt(rows, rng, dtype):
         calls.append(len(rows))
-        if len(calls) == 8:  # an epoch has seven batches; then come the test rows
+        if len(calls) == 9:  # one row is tried beforehand, an epoch has seven batches; then come the test rows
             os.kill(os.getpid(), signal.SIGINT)
         return fresh(rows, rng, dtype)
 

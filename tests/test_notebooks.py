@@ -55,7 +55,13 @@ def noises(notebook: Any) -> list[str]:
 
 
 def test_there_are_lessons() -> None:
-    assert [script.stem for script in lessons.LESSONS] == ["01_one_page", "02_gradients_by_hand", "03_train_a_vae"]
+    assert [script.stem for script in lessons.LESSONS] == [
+        "01_one_page",
+        "02_gradients_by_hand",
+        "03_train_a_vae",
+        "06_score_function_vs_reparameterisation",
+        "07_discrete_latents",
+    ]
 
 
 @each_lesson

@@ -13,10 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from numvae.arena.closed_form import crossover
+from numvae.arena.costs import Cosine
 from numvae.arena.measuring import adapted, draw, learns, works
 from numvae.arena.states import State, state_of_model
 from numvae.arrays import Array
 from numvae.checks.reports import Grade, Report, Row, number
+from numvae.distributions import Normal
 from numvae.errors import InputError
 from numvae.estimators import claims_of
 
@@ -56,6 +59,8 @@ class Advice(Report):
     """Standard deviation of the integrand over z, what a score function has for a signal: the mean over rows."""
     slope: float
     """How far the integrand changes over one standard deviation of z, by its slope: the mean over rows."""
+    crossover: float | None = None
+    """Slope over spread from which on the score function wins on as many cosines   (arena.9); None for bits."""
 
     @property
     def best(self) -> str:
@@ -79,6 +84,11 @@ class Advice(Report):
             f"over one standard deviation of z, the integrand changes by {self.slope:.3g} nats along its slope and "
             f"scatters by {self.spread:.3g}"
         )
+        if self.crossover is not None and self.spread > 0:
+            signal += (
+                f", {self.slope / self.spread:.3g} times as much: 1 for a line; on as many cosines the score function "
+                f"wins from {self.crossover:.3g} on"
+            )
         return f"use {best.name}{equal}: {compared}; {signal}"
 
     @property
@@ -161,7 +171,8 @@ def advise(
     probes = [_probe(name, each, state, share, rng) for name, each in candidates.items()]
     probes.sort(key=lambda probe: probe.variance_times_seconds)
     spread, slope = _signals(state, rng)
-    return Advice(type(model).__name__, tuple(probes), spread, slope)
+    beyond = _crossover(state.latents) if isinstance(state.q, Normal) else None
+    return Advice(type(model).__name__, tuple(probes), spread, slope, beyond)
 
 
 def _probe(name: str, estimator: Any, state: State, seconds: float, rng: np.random.Generator) -> Probe:
@@ -189,13 +200,20 @@ def _probe(name: str, estimator: Any, state: State, seconds: float, rng: np.rand
 
 
 def _signals(state: State, rng: np.random.Generator, count: int = 64) -> tuple[float, float]:
-    """How the integrand scatters over z, and how far its slope says it changes over a standard deviation of z."""
+    """√Var f and √E‖σ ∇f‖²: how f scatters over z, and how far its slope says it changes over a std of z."""
     noise = state.q.noise(rng, (count, len(state.params), state.latents))
     z, _ = state.q.sample(state.params, noise)
     values, f_pullback = state.f(state.params, z)
     _, dz, _ = f_pullback(np.ones_like(values))
-    change = np.linalg.norm(dz * state.q.std(state.params), axis=-1)
-    return float(values.std(axis=0).mean()), float(change.mean())
+    squares = np.sum((dz * state.q.std(state.params)) ** 2, axis=-1)
+    return float(values.std(axis=0).mean()), float(np.sqrt(squares.mean(axis=0)).mean())
+
+
+def _crossover(latents: int) -> float:
+    """ρ(k) = k / √tanh(k²/2), slope over spread of Σ cos(k z_i), where score function and pathwise break even."""
+    at_rest = np.zeros(2 * latents)
+    k = crossover(Cosine, at_rest, 0.1, 10 * math.sqrt(latents))
+    return k / math.sqrt(math.tanh(k * k / 2))  # (arena.9)
 
 
 def _close(best: Probe, other: Probe) -> bool:

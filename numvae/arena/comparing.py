@@ -87,6 +87,8 @@ def _usual(estimator: Any, state: State) -> bool:
 
 def usual_estimates(state: State) -> int:
     """How many estimates to draw of each, if nobody says: fewer where each costs more."""
+    if state.f_of_rows is not None:
+        return 200
     few = state.params.size <= FEW_COORDINATES and state.exact(state.samples) is not None
     return 10_000 if few else 1_000
 

@@ -111,7 +111,7 @@ def pareto_front(comparison: Comparison, cost: Literal["calls", "seconds"] = "ca
     ax.set_xlim(costs.min() / 1.6, costs.max() * 1.6)
     ax.set_ylim(shown.min() / 2.5, shown.max() * 2.5)
     _equal_products(ax)
-    _plain_ticks(ax)
+    _plain_ticks(ax, np.unique(costs) if cost == "calls" else None)
     front = _front(costs, shown, [m.claims.unbiased for m in measured])
     ax.step(*front, where="post", color=INK, linewidth=1.2, zorder=2)
     styles = _styles(m.name for m in comparison.estimators)

@@ -131,7 +131,10 @@ def state_of_model(model: Model, theta: Array, x: Array, name: str = "ELBO") -> 
     theta, x = theta.astype(np.float64), x.astype(np.float64)
     ((params, _, latents), *more) = model.layers_at(theta, x)
     if more:
-        raise InputError(f"estimators are compared on models of one layer of latents, and this one has {1 + len(more)}")
+        raise InputError(
+            f"estimators are compared on models of one layer of latents, and this one has {1 + len(more)}; "
+            "train one with --layers 1"
+        )
 
     def f_of_rows(repeats: int, dtype: npt.DTypeLike) -> Integrand:
         weights, rows = theta.astype(dtype), np.tile(x, (repeats, 1)).astype(dtype)

@@ -6,9 +6,9 @@ from typing import Any
 
 from numvae.arrays import Array
 from numvae.errors import InputError
-from numvae.estimators.contract import claims_of
+from numvae.estimators.contract import claims_of, name_of
 
-__all__ = ["require_applicable"]
+__all__ = ["require_applicable", "require_reduction"]
 
 
 def require_applicable(estimator: Any, q: Any, noise: Array, reduce: Any) -> None:
@@ -21,15 +21,19 @@ def require_applicable(estimator: Any, q: Any, noise: Array, reduce: Any) -> Non
     Traceback (most recent call last):
     numvae.errors.InputError: arm is for Bernoulli latents, got Normal; score_function is for any
     """
-    claims, name, reduction = claims_of(estimator), _name(estimator), _name(reduce)
+    claims, name = claims_of(estimator), name_of(estimator)
     if not claims.cover(q):
-        raise InputError(f"{name} is for {claims.variables} latents, got {_name(q)}; score_function is for any")
+        raise InputError(f"{name} is for {claims.variables} latents, got {name_of(q)}; score_function is for any")
     if len(noise) < claims.least_samples:
         raise InputError(f"{name} needs at least {claims.least_samples} samples, got {len(noise)}; draw more noise")
-    if reduction not in claims.reductions:
-        known = " or ".join(claims.reductions)
-        raise InputError(f"{name} estimates under {known}, got {reduction}; score_function does under any reduction")
+    require_reduction(estimator, reduce)
 
 
-def _name(thing: Any) -> str:
-    return str(getattr(thing, "__name__", type(thing).__name__))
+def require_reduction(estimator: Any, reduce: Any) -> None:
+    """Raise InputError unless the estimator claims to estimate under this reduction."""
+    known, reduction = claims_of(estimator).reductions, name_of(reduce)
+    if reduction not in known:
+        raise InputError(
+            f"{name_of(estimator)} estimates under {' or '.join(known)}, got {reduction}; score_function does under "
+            "any reduction"
+        )

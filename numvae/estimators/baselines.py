@@ -25,7 +25,7 @@ from numvae.estimators.contract import (
     context_of,
     declares,
 )
-from numvae.estimators.score_function import with_baseline
+from numvae.estimators.score_function import score_function, with_baseline
 from numvae.networks import Chain, mlp
 from numvae.optimizers import SGD, Adam, Optimizer
 from numvae.parameters import Layout, initial_theta
@@ -39,6 +39,7 @@ __all__ = [
     "filled_in",
     "mean_of_others",
     "reinforce",
+    "reinforce_loo",
     "vimco",
 ]
 
@@ -86,6 +87,15 @@ def reinforce(
     return with_baseline(q, params, noise, f, reduce, guessing(0.0))
 
 
+@declares(reductions=BOTH, least_samples=2, source="Kool et al. 2019")
+def reinforce_loo(
+    q: Reparameterized, params: Array, noise: Array, f: Integrand, reduce: Reduction
+) -> tuple[Array, Pullback]:
+    """``score_function`` with somebody to leave out: two samples or more   (score_function.3).  Also called RLOO."""
+    require_applicable(reinforce_loo, q, noise, reduce)
+    return score_function(q, params, noise, f, reduce)
+
+
 @declares(reductions=BOTH, source="Williams 1992")
 @dataclass(frozen=True)
 class ConstantBaseline:
@@ -104,7 +114,7 @@ class ConstantBaseline:
         return with_baseline(q, params, noise, f, reduce, guessing(self.value))
 
 
-@declares(reductions=BOTH, least_samples=2, source="Mnih and Rezende 2016 (VIMCO), equations 9 and 10")
+@declares(reductions=BOTH, least_samples=2, source="Mnih and Rezende 2016 (VIMCO)")
 def vimco(q: Reparameterized, params: Array, noise: Array, f: Integrand, reduce: Reduction) -> tuple[Array, Pullback]:
     """VIMCO as printed: the mean of the others' log-weights in the missing one's place   (baselines.2).
 

@@ -10,7 +10,7 @@ from numvae.distributions.exponential import Exponential
 from numvae.distributions.gamma import Gamma
 from numvae.distributions.poisson import Poisson
 from numvae.estimators.arm import arm, disarm
-from numvae.estimators.baselines import NVIL, MovingAverageBaseline, OptimalBaseline, reinforce, vimco
+from numvae.estimators.baselines import NVIL, MovingAverageBaseline, OptimalBaseline, reinforce, reinforce_loo, vimco
 from numvae.estimators.concrete import Concrete, StraightThroughConcrete
 from numvae.estimators.coupled_noise import Antithetic, QuasiMonteCarlo
 from numvae.estimators.delta_method import delta_method, first_order_delta_method
@@ -36,6 +36,7 @@ __all__ = ["ESTIMATORS"]
 ESTIMATORS: Mapping[str, Any] = {
     "score_function": score_function,
     "reinforce": reinforce,
+    "reinforce_loo": reinforce_loo,
     "optimal_baseline": OptimalBaseline(),
     "moving_average": MovingAverageBaseline(),
     "nvil": NVIL(),

@@ -12,7 +12,7 @@ import numpy as np
 from numvae.arrays import Array, Pullback
 from numvae.distributions import Bernoulli
 from numvae.estimators.applicability import require_applicable
-from numvae.estimators.contract import Integrand, Reduction, declares
+from numvae.estimators.contract import Integrand, Reduction, declares, require_dz
 from numvae.estimators.relaxation import logistic_sample
 from numvae.ranges import require_number
 
@@ -25,7 +25,7 @@ __all__ = ["Concrete", "StraightThroughConcrete", "relaxed_sample"]
     bias="f is asked between the bits: value and gradients are those of E[f(relaxed z)], another objective",
     uses_dz=True,
     reductions=("sample_mean", "log_mean_exp"),
-    source="Maddison, Mnih and Teh 2017, appendix B; Jang, Gu and Poole 2017, section 2",
+    source="Maddison, Mnih and Teh 2017; Jang, Gu and Poole 2017",
 )
 @dataclass(frozen=True)
 class Concrete:
@@ -57,7 +57,7 @@ class Concrete:
 
         def pullback(dbound: Array) -> tuple[Array, Array]:
             dparams, dy, dtheta = f_pullback(*reduce_pullback(dbound))
-            return dparams + relaxed_pullback(dy)[0], dtheta  # (concrete.3)
+            return dparams + relaxed_pullback(require_dz(dy))[0], dtheta  # (concrete.3)
 
         return bound, pullback
 
@@ -68,7 +68,7 @@ class Concrete:
     bias="the slope of f at the bits is carried back through relaxed bits",
     uses_dz=True,
     reductions=("sample_mean", "log_mean_exp"),
-    source="Jang, Gu and Poole 2017, section 2.2",
+    source="Jang, Gu and Poole 2017",
 )
 @dataclass(frozen=True)
 class StraightThroughConcrete:
@@ -93,7 +93,7 @@ class StraightThroughConcrete:
 
         def pullback(dbound: Array) -> tuple[Array, Array]:
             dparams, dbits, dtheta = f_pullback(*reduce_pullback(dbound))
-            return dparams + relaxed_pullback(dbits)[0], dtheta  # (concrete.4)
+            return dparams + relaxed_pullback(require_dz(dbits))[0], dtheta  # (concrete.4)
 
         return bound, pullback
 

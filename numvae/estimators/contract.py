@@ -33,14 +33,19 @@ __all__ = [
     "context_of",
     "declares",
     "draw_noise",
+    "held",
     "hessian_product",
+    "name_of",
+    "require_dz",
+    "value_and_slope",
 ]
 
 Integrand: TypeAlias = Callable[[Array, Array], tuple[Array, Pullback]]
 """f(params, z) -> values (S, B), pullback -> (dparams, dz, dtheta).
 
-It may know more of itself: ``f.context`` (B, C), what q was conditioned on, for a baseline to look at; and
-``f.hessian_product(params, z, direction)``, ∂²f/∂z² times a direction, for estimators that ask for it.
+It may know more of itself: ``f.context`` (B, C), what q was conditioned on, for a baseline to look at;
+``f.hessian_product(params, z, direction)``, ∂²f/∂z² times a direction, for estimators that ask for it; and ``f.held``,
+the same f without anything in it that learns, where it has other estimators inside.
 """
 
 Reduction: TypeAlias = Callable[[Array], tuple[Array, Pullback]]
@@ -118,9 +123,18 @@ def claims_of(estimator: Any) -> Claims:
     """
     claims = getattr(estimator, "claims", None)
     if not isinstance(claims, Claims):
-        name = getattr(estimator, "__name__", type(estimator).__name__)
-        raise InputError(f"{name} declares no claims; decorate it with @declares(variables=..., unbiased=..., ...)")
+        what_to_do = "decorate it with @declares(variables=..., unbiased=..., ...)"
+        raise InputError(f"{name_of(estimator)} declares no claims; {what_to_do}")
     return claims
+
+
+def name_of(thing: Any) -> str:
+    """A function's own name, or that of an object's class.
+
+    >>> name_of(declares), name_of(Claims())
+    ('declares', 'Claims')
+    """
+    return str(getattr(thing, "__name__", type(thing).__name__))
 
 
 # ---- what an estimator asks of others
@@ -144,6 +158,34 @@ def context_of(f: Integrand, params: Array) -> Array:
     return context
 
 
+def held(thing: Any) -> Any:
+    """The same integrand, or estimator, that learns nothing on its way back."""
+    return getattr(thing, "held", thing)
+
+
+def require_dz(dz: Array | None) -> Array:
+    """What f's pullback gave as derivative in z.
+
+    Raises:
+        InputError: it gave none.
+    """
+    if dz is None:
+        raise InputError("the integrand gives no derivative in z, which this estimator needs; use score_function")
+    return dz
+
+
+def value_and_slope(f: Integrand, params: Array, z: Array) -> tuple[Array, Array]:
+    """f (S, B) and ∂f/∂z (S, B, Z) at a z that is no sample: what a control variate made of f is built from.
+
+    Nothing else of f is used there, neither dparams nor dtheta, and what learns inside f is held.
+
+    Raises:
+        InputError: f gives no derivative in z.
+    """
+    values, f_pullback = held(f)(params, z)
+    return values, require_dz(f_pullback(np.ones_like(values))[1])
+
+
 def hessian_product(f: Integrand, params: Array, z: Array, direction: Array) -> Array:
     """∂²f/∂z² times ``direction``, in the shape of z: (S, B, Z).
 
@@ -152,8 +194,7 @@ def hessian_product(f: Integrand, params: Array, z: Array, direction: Array) -> 
     """
     product = getattr(f, "hessian_product", None)
     if product is None:
-        name = getattr(f, "__name__", type(f).__name__)
-        raise InputError(f"{name} has no hessian_product(params, z, direction), which this estimator needs")
+        raise InputError(f"{name_of(f)} has no hessian_product(params, z, direction), which this estimator needs")
     result: Array = product(params, z, direction)
     return result
 

@@ -19,7 +19,8 @@ from numvae.distributions.exponential import Exponential
 from numvae.distributions.gamma import Gamma
 from numvae.distributions.normal import FixedStdNormal, Normal
 from numvae.errors import InputError
-from numvae.estimators.contract import Claims, Estimator, Integrand, Reduction, claims_of
+from numvae.estimators.applicability import require_reduction
+from numvae.estimators.contract import Claims, Estimator, Integrand, Reduction, claims_of, name_of
 from numvae.estimators.implicit import implicit
 from numvae.estimators.pathwise import pathwise
 from numvae.estimators.sticking_the_landing import sticking_the_landing
@@ -95,11 +96,12 @@ class Antithetic:
         return np.concatenate([drawn, mirrored])  # (coupled_noise.1)
 
     def __call__(self, q: Any, params: Array, noise: Array, f: Integrand, reduce: Reduction) -> tuple[Array, Pullback]:
-        """The estimator itself."""
+        """The estimator itself, under the mean alone: coupled samples have another importance-weighted bound."""
+        require_reduction(self, reduce)
         return self.estimator(q, params, noise, f, reduce)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({_name(self.estimator)})"
+        return f"{type(self).__name__}({name_of(self.estimator)})"
 
 
 @dataclass(frozen=True)
@@ -137,17 +139,22 @@ class QuasiMonteCarlo:
         return _below_one(noise) if law is UNIFORM_NOISE else noise
 
     def __call__(self, q: Any, params: Array, noise: Array, f: Integrand, reduce: Reduction) -> tuple[Array, Pullback]:
-        """The estimator itself."""
+        """The estimator itself, under the mean alone: coupled samples have another importance-weighted bound."""
+        require_reduction(self, reduce)
         return self.estimator(q, params, noise, f, reduce)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({_name(self.estimator)})"
+        return f"{type(self).__name__}({name_of(self.estimator)})"
 
 
 def _sobol_cells(samples: int, dimensions: int) -> tuple[npt.NDArray[np.int64], int]:
     """In which of 2^m equal cells of [0, 1) each of the first S points lies, per axis: (S, dimensions); and 2^m."""
     from scipy.stats import qmc
 
+    if dimensions > qmc.Sobol.MAXDIM:
+        raise InputError(
+            f"Sobol's points are known for {qmc.Sobol.MAXDIM:,} latents at most, got {dimensions:,}; use antithetic"
+        )
     levels = math.ceil(math.log2(samples))
     points = qmc.Sobol(dimensions, scramble=False).random_base2(levels)[:samples]
     return (points * 2**levels).astype(np.int64), 2**levels
@@ -163,15 +170,11 @@ def _noise_law(q: Any) -> NoiseLaw:
     return law
 
 
-def _name(estimator: Any) -> str:
-    return str(getattr(estimator, "__name__", repr(estimator)))
-
-
 def _refuse_coupling(wrapper: Antithetic | QuasiMonteCarlo) -> None:
     if wrapper.estimator not in SAMPLE_BY_SAMPLE:
-        allowed = ", ".join(map(_name, SAMPLE_BY_SAMPLE))
+        allowed = ", ".join(map(name_of, SAMPLE_BY_SAMPLE))
         raise InputError(
             f"{type(wrapper).__name__} needs an estimator that treats samples one by one ({allowed}), got "
-            f"{_name(wrapper.estimator)}: a leave-one-out baseline, or a weight, would know its own sample from the "
+            f"{name_of(wrapper.estimator)}: a leave-one-out baseline, or a weight, would know its own sample from the "
             "coupled ones, and be biased"
         )

@@ -10,7 +10,7 @@ import numpy as np
 from numvae.arrays import Array, Pullback
 from numvae.distributions import Normal
 from numvae.estimators.applicability import require_applicable
-from numvae.estimators.contract import Integrand, Reduction, declares, hessian_product
+from numvae.estimators.contract import Integrand, Reduction, declares, hessian_product, value_and_slope
 
 __all__ = ["delta_method", "first_order_delta_method"]
 
@@ -56,8 +56,8 @@ def _against_expansion(
     values, f_pullback = f(params, z)
     bound, reduce_pullback = reduce(values)
     offset = z - mean
-    at_mean, mean_pullback = f(params, mean[None])
-    slope = mean_pullback(np.ones_like(at_mean))[1][0]
+    at_mean, slopes = value_and_slope(f, params, mean[None])
+    slope = slopes[0]
     expansion = at_mean + np.sum(slope * offset, axis=-1)  # (delta_method.1)
     dlog_std = np.zeros_like(std)
     if curved:

@@ -12,7 +12,7 @@ import numpy as np
 
 from numvae.arrays import Array, Pullback
 from numvae.errors import InputError
-from numvae.estimators.contract import Integrand, Reduction, Reparameterized, declares
+from numvae.estimators.contract import Integrand, Reduction, Reparameterized, declares, name_of, require_dz
 from numvae.estimators.reductions import log_mean_exp, sample_mean
 
 __all__ = ["doubly_reparameterized", "path_share"]
@@ -52,7 +52,8 @@ def doubly_reparameterized(
         (dvalues,) = reduce_pullback(dbound)
         direct, dz, dtheta = f_pullback(dvalues)
         beside_the_score = direct + log_prob_pullback(dvalues)[0]
-        return beside_the_score + sample_pullback(share[..., None] * dz)[0], dtheta  # (doubly_reparameterized.2)
+        path = sample_pullback(share[..., None] * require_dz(dz))[0]
+        return beside_the_score + path, dtheta  # (doubly_reparameterized.2)
 
     return bound, pullback
 
@@ -74,6 +75,5 @@ def path_share(reduce: Reduction, weights: Array) -> Array:
     """
     share = PATH_SHARES.get(reduce)
     if share is None:
-        name = getattr(reduce, "__name__", type(reduce).__name__)
-        raise InputError(f"doubly_reparameterized needs sample_mean or log_mean_exp, got {name}")
+        raise InputError(f"doubly_reparameterized needs sample_mean or log_mean_exp, got {name_of(reduce)}")
     return share(weights)  # (doubly_reparameterized.3)

@@ -16,7 +16,7 @@ from numvae.distributions.exponential import Exponential
 from numvae.distributions.gamma import Gamma, log_quantile_slope
 from numvae.distributions.normal import Normal
 from numvae.errors import InputError
-from numvae.estimators.contract import Integrand, Reduction, declares
+from numvae.estimators.contract import Integrand, Reduction, declares, require_dz
 
 __all__ = ["IMPLICIT_PULLBACKS", "implicit", "normal_implicit_pullback"]
 
@@ -48,7 +48,7 @@ def implicit(q: Any, params: Array, noise: Array, f: Integrand, reduce: Reductio
     def pullback(dbound: Array) -> tuple[Array, Array]:
         (dvalues,) = reduce_pullback(dbound)
         dparams, dz, dtheta = f_pullback(dvalues)
-        return dparams + through_cdf(params, z, dz), dtheta  # (implicit.1)
+        return dparams + through_cdf(params, z, require_dz(dz)), dtheta  # (implicit.1)
 
     return bound, pullback
 

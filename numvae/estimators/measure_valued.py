@@ -21,10 +21,10 @@ from numvae.distributions.gamma import Gamma
 from numvae.distributions.poisson import Poisson
 from numvae.errors import InputError
 from numvae.estimators.contract import Claims, Integrand, Reduction
+from numvae.estimators.neighbours import neighbouring_bounds
 
 __all__ = ["DECOMPOSITIONS", "Decomposition", "Difference", "MeasureValued"]
 
-ROWS_AT_ONCE = 1 << 12  # put through f at a time, which bounds memory
 ROOT_2PI = math.sqrt(2 * math.pi)
 
 
@@ -119,7 +119,7 @@ class MeasureValued:
         values, f_pullback = f(params, z)
         bound, reduce_pullback = reduce(values)
         moved = [value for d in differences for value in (d.plus, d.minus) if value is not None]
-        moved_bounds = iter(_bounds(params, z, moved, values, f, reduce))
+        moved_bounds = iter(neighbouring_bounds(f, reduce, params, z, values, moved))
         slopes = []
         for d in differences:
             plus, minus = (bound if value is None else next(moved_bounds) for value in (d.plus, d.minus))
@@ -132,29 +132,6 @@ class MeasureValued:
             return dparams + dbound[..., None] * slope, dtheta
 
         return bound, pullback
-
-
-def _bounds(params: Array, z: Array, moved: list[Array], values: Array, f: Integrand, reduce: Reduction) -> list[Array]:
-    """For each of ``moved`` (S, B, Z): the bounds (Z, S, B) with one latent of one sample taken from it."""
-    samples, rows, latents = z.shape
-    places = [(value, j) for value in moved for j in range(latents)]
-    at_once = max(1, ROWS_AT_ONCE // (samples * rows))
-    chunks = (places[first : first + at_once] for first in range(0, len(places), at_once))
-    found = [f(params, np.concatenate([_with_one(z, *place) for place in chunk]))[0] for chunk in chunks]
-    new_values = np.concatenate(found).reshape(len(places), samples, rows)
-    bounds = np.empty_like(new_values)
-    for s in range(samples):
-        columns = np.repeat(values[:, None], len(places), axis=1)
-        columns[s] = new_values[:, s]
-        bounds[:, s] = reduce(columns.reshape(samples, -1))[0].reshape(-1, rows)
-    return list(bounds.reshape(len(moved), latents, samples, rows))
-
-
-def _with_one(z: Array, value: Array, j: int) -> Array:
-    """The samples with latent j taken from ``value``."""
-    neighbour = z.copy()
-    neighbour[..., j] = value[..., j]
-    return neighbour
 
 
 # ---- a decomposition for each family

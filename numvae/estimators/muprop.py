@@ -10,7 +10,7 @@ import numpy as np
 from numvae.arrays import Array, Pullback
 from numvae.distributions import Bernoulli
 from numvae.estimators.applicability import require_applicable
-from numvae.estimators.contract import Integrand, Reduction, declares
+from numvae.estimators.contract import Integrand, Reduction, declares, value_and_slope
 
 __all__ = ["muprop"]
 
@@ -37,8 +37,8 @@ def muprop(q: Bernoulli, params: Array, noise: Array, f: Integrand, reduce: Redu
     _, log_prob_pullback = q.log_prob(params, z)
 
     mean = q.mean(params)
-    at_mean, mean_pullback = f(params, mean[None])
-    slope = mean_pullback(np.ones_like(at_mean))[1][0]
+    at_mean, slopes = value_and_slope(f, params, mean[None])
+    slope = slopes[0]
     tangent = at_mean + np.sum(slope * (z - mean), axis=-1)  # (muprop.1)
     signal = values - tangent
     mean_field = slope * q.std(params) ** 2

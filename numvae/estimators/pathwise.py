@@ -6,7 +6,7 @@ Derivations: ``derivations/pathwise.md``.
 from __future__ import annotations
 
 from numvae.arrays import Array, Pullback
-from numvae.estimators.contract import Integrand, Reduction, Reparameterized, declares
+from numvae.estimators.contract import Integrand, Reduction, Reparameterized, declares, require_dz
 
 __all__ = ["pathwise"]
 
@@ -33,6 +33,6 @@ def pathwise(
     def pullback(dbound: Array) -> tuple[Array, Array]:
         (dvalues,) = reduce_pullback(dbound)
         dparams, dz, dtheta = f_pullback(dvalues)
-        return dparams + sample_pullback(dz)[0], dtheta  # (pathwise.2)
+        return dparams + sample_pullback(require_dz(dz))[0], dtheta  # (pathwise.2)
 
     return bound, pullback

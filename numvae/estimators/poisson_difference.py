@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from numvae.arrays import Array, Pullback
 from numvae.distributions.poisson import Poisson
+from numvae.estimators.applicability import require_applicable
 from numvae.estimators.contract import Integrand, Reduction, declares
 from numvae.estimators.measure_valued import MeasureValued
 
@@ -29,4 +30,5 @@ def poisson_difference(
     sample's z averaged out; also what measure-valued gradients are for this family, so that it is one of them, with the
     family's own noise.  Any f: no derivative in z is used.
     """
+    require_applicable(poisson_difference, q, noise, reduce)
     return MeasureValued(Poisson())(q, params, noise, f, reduce)  # (poisson_difference.1)

@@ -15,8 +15,7 @@ import numpy.typing as npt
 from numvae import layers
 from numvae.arrays import Array, Pullback
 from numvae.distributions import Bernoulli
-from numvae.errors import InputError
-from numvae.estimators.contract import Claims, Integrand, Reduction, declares
+from numvae.estimators.contract import Claims, Integrand, Reduction, declares, value_and_slope
 from numvae.estimators.relaxation import Controlled, uniform_pairs
 from numvae.optimizers import Adam, Optimizer
 from numvae.ranges import require_number
@@ -33,10 +32,7 @@ def relaxed_cost(eta: Array, f: Integrand, params: Array, z: Array) -> tuple[tup
     rate, scale = np.exp(-eta[:1]), eta[1:2]
     scaled = rate * z
     soft, _ = layers.sigmoid(scaled)
-    values, f_pullback = f(params, soft)
-    _, df, _ = f_pullback(np.ones_like(values))
-    if df is None:
-        raise InputError("the integrand gives no derivative in z, which REBAR and RELAX need; use the score function")
+    values, df = value_and_slope(f, params, soft)
     bend = soft * (1 - soft)
     unit_slope = rate * bend * df
 
@@ -65,7 +61,7 @@ def require_temperature_and_scale(owner: Any) -> None:
     f_calls=lambda S, Z: 3 * S,
     pullback_calls=lambda S, Z: 3 * S,
     uses_dz=True,
-    source="Tucker et al. 2017, section 3",
+    source="Tucker et al. 2017",
 )
 @dataclass(frozen=True)
 class Rebar:
@@ -108,7 +104,7 @@ class Rebar:
     f_calls=lambda S, Z: 3 * S,
     pullback_calls=lambda S, Z: 3 * S,
     uses_dz=True,
-    source="Tucker et al. 2017, section 3",
+    source="Tucker et al. 2017",
 )
 @dataclass(frozen=True)
 class AdaptiveRebar:

@@ -31,8 +31,7 @@ def sample_mean(values: Array) -> tuple[Array, Pullback]:
 def log_mean_exp(values: Array) -> tuple[Array, Pullback]:
     """log (1/S) Σ_s exp(values_s)   (reductions.3).  values: (S, B), bound: (B,).
 
-    The pullback hands each sample its normalised importance weight.  Source: Burda et al. 2015 (IWAE), equations 8 and
-    14.
+    The pullback hands each sample its normalised importance weight.  Source: Burda et al. 2015 (IWAE).
 
     >>> log_mean_exp(np.log(np.array([[1.0], [3.0]])))[0]  # log 2
     array([0.69314718])

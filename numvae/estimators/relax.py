@@ -16,7 +16,6 @@ from numvae.estimators.control_variates import ControlVariate
 from numvae.estimators.rebar import Rebar, relaxed_cost, require_temperature_and_scale
 from numvae.estimators.relaxation import Controlled
 from numvae.optimizers import Adam, Optimizer
-from numvae.parameters import initial_theta
 
 __all__ = ["Relax"]
 
@@ -26,7 +25,7 @@ __all__ = ["Relax"]
     f_calls=lambda S, Z: 3 * S,
     pullback_calls=lambda S, Z: 3 * S,
     uses_dz=True,
-    source="Grathwohl et al. 2018, section 3",
+    source="Grathwohl et al. 2018",
 )
 @dataclass(frozen=True)
 class Relax:
@@ -47,10 +46,8 @@ class Relax:
 
     def start(self, params: Array, context: Array, latents: int, *, rng: np.random.Generator) -> Array:
         """REBAR's two numbers, then the weights of a network whose last layer is zero."""
-        weights = initial_theta(self.network.layout_for(latents), rng=rng, dtype=params.dtype)
-        weights[-1 - self.network.hidden[-1] :] = 0
         rebar = Rebar(self.temperature, self.scale).start(params)
-        return np.concatenate([rebar, weights])
+        return np.concatenate([rebar, self.network.start(latents, rng=rng, dtype=params.dtype)])
 
     def at(self, eta: Array, deta: Array | None = None) -> Controlled:
         """RELAX with these weights."""

@@ -8,7 +8,7 @@ Derivations: ``derivations/relaxation.md``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -36,7 +36,7 @@ def uniform_pairs(rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.D
 def logistic_sample(logits: Array, uniform: Array) -> tuple[Array, Pullback]:
     """z = logit - log(u / (1 - u))   (relaxation.1), positive where u < sigmoid(logit); pullback -> (dlogits, None).
 
-    logits (B, Z) or (S, B, Z), uniform and z (S, B, Z).  Source: Maddison et al. 2017, section 2.
+    logits (B, Z) or (S, B, Z), uniform and z (S, B, Z).  Source: Maddison et al. 2017.
     """
     inside = _inside(uniform)
     z = logits - (np.log(inside) - np.log1p(-inside))  # (relaxation.1)
@@ -48,7 +48,7 @@ def conditional_sample(logits: Array, bits: Array, uniform: Array) -> tuple[Arra
 
     z̃ = s (softplus(a) - log w) with s = ±1 the bit's sign, w = v or 1 - v, a = s logit + log(1 - w); it moves with the
     logit by sigmoid(a)   (relaxation.3): the bit is held, z̃ is not.  Shapes as in ``logistic_sample``.
-    Source: Tucker et al. 2017 and Grathwohl et al. 2018, appendices.
+    Source: Tucker et al. 2017; Grathwohl et al. 2018.
     """
     sign = 2 * bits - 1
     w = 0.5 + sign * (_inside(uniform) - 0.5)
@@ -99,6 +99,11 @@ class Controlled:
     def claims(self) -> Claims:
         """The owner's: REBAR's or RELAX's."""
         return claims_of(self.owner)
+
+    @property
+    def held(self) -> Controlled:
+        """The same, learning nothing."""
+        return replace(self, deta=None)
 
     def noise(
         self, q: Any, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64

@@ -9,7 +9,7 @@ import numpy as np
 
 from numvae.arrays import Array, Pullback
 from numvae.estimators.applicability import require_applicable
-from numvae.estimators.contract import Integrand, Reduction, Reparameterized, declares
+from numvae.estimators.contract import Integrand, Reduction, Reparameterized, declares, require_dz
 
 __all__ = ["doubly_reparameterized_wake_sleep", "reweighted_wake_sleep"]
 
@@ -60,7 +60,7 @@ def reweighted_wake_sleep(
     uses_dz=True,
     least_samples=2,
     reductions=("log_mean_exp",),
-    source="Tucker et al. 2018, section on reweighted wake-sleep",
+    source="Tucker et al. 2018",
 )
 def doubly_reparameterized_wake_sleep(
     q: Reparameterized, params: Array, noise: Array, f: Integrand, reduce: Reduction
@@ -78,7 +78,7 @@ def doubly_reparameterized_wake_sleep(
 
     def pullback(dbound: Array) -> tuple[Array, Array]:
         _, dz, dtheta = f_pullback(*reduce_pullback(dbound))
-        dparams: Array = sample_pullback((1 - weights)[..., None] * dz)[0]  # (reweighted.2)
+        dparams: Array = sample_pullback((1 - weights)[..., None] * require_dz(dz))[0]  # (reweighted.2)
         return dparams, dtheta
 
     return bound, pullback

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from numvae.arrays import Array, Pullback
 from numvae.errors import InputError
-from numvae.estimators.contract import Integrand, Reduction, Reparameterized, declares
+from numvae.estimators.contract import Integrand, Reduction, Reparameterized, declares, require_dz
 from numvae.estimators.reductions import log_mean_exp
 
 __all__ = ["sticking_the_landing", "sticking_the_landing_iwae"]
@@ -64,7 +64,7 @@ def _path_alone(
     def pullback(dbound: Array) -> tuple[Array, Array]:
         (dvalues,) = reduce_pullback(dbound)
         _, dz, dtheta = f_pullback(dvalues)
-        dparams: Array = sample_pullback(dz)[0]  # (sticking_the_landing.1)
+        dparams: Array = sample_pullback(require_dz(dz))[0]  # (sticking_the_landing.1)
         return dparams, dtheta
 
     return bound, pullback

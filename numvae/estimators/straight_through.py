@@ -10,7 +10,7 @@ import numpy as np
 from numvae.arrays import Array, Pullback
 from numvae.distributions import Bernoulli
 from numvae.estimators.applicability import require_applicable
-from numvae.estimators.contract import Integrand, Reduction, declares
+from numvae.estimators.contract import Integrand, Reduction, declares, require_dz
 
 __all__ = ["identity_straight_through", "straight_through"]
 
@@ -66,6 +66,6 @@ def _through(
 
     def pullback(dbound: Array) -> tuple[Array, Array]:
         dparams, dz, dtheta = f_pullback(*reduce_pullback(dbound))
-        return dparams + slope * np.sum(dz, axis=0), dtheta
+        return dparams + slope * np.sum(require_dz(dz), axis=0), dtheta
 
     return bound, pullback

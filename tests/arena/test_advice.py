@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numvae import mlp_vae, pathwise, score_function
+from numvae import Normal, mlp_vae, pathwise, score_function
+from numvae.arena import closed_form
 from numvae.arena.advice import Advice, Probe, advise
+from numvae.arena.costs import Cosine
+from numvae.arena.truth import nodes
 from numvae.arrays import Array
 from numvae.belief_networks import mlp_belief_network
 from numvae.errors import InputError
@@ -67,7 +70,31 @@ def test_the_score_function_is_advised_where_slopes_mislead() -> None:
     estimators = {"pathwise": pathwise, "score_function": score_function}
     advice = advise(WavyVAE(), THETA, X, seconds=0.3, estimators=estimators)
     assert advice.best == "score_function"
-    assert advice.slope > 5 * advice.spread
+    assert advice.crossover is not None
+    assert advice.slope > 5 * advice.crossover * advice.spread
+
+
+@pytest.mark.parametrize("latents", [1, 3])
+def test_the_landmark_is_slope_over_spread_at_the_crossover_of_cosines(latents: int) -> None:
+    """(arena.9): by quadrature in one dimension, and the same in more."""
+    k = closed_form.crossover(Cosine, np.zeros(2 * latents), 0.1, 50.0)
+    z, weights = nodes(Normal(), np.zeros((1, 2)), 1)
+    values, pullback = Cosine(k)(z, z)
+    squares = pullback(np.ones_like(values))[1][:, 0] ** 2
+    expected = np.sqrt(weights @ squares / (weights @ values**2 - (weights @ values) ** 2))
+    landmark = 1.4 if latents == 1 else 1.6
+    model = mlp_vae(9, latents=latents, hidden=(2,))
+    theta = initial_theta(model.layout, rng=np.random.default_rng(0))
+    advice = advise(model, theta, X, seconds=0.05, estimators={"pathwise": pathwise})
+    assert advice.crossover == pytest.approx(expected, rel=1e-6)
+    assert advice.crossover is not None
+    assert advice.crossover > landmark
+    assert f"score function wins from {expected:.3g} on" in advice.why
+
+
+def test_slope_over_spread_is_at_least_that_of_a_line(advice: Advice) -> None:
+    """Poincaré's inequality, and a decoder that is nearly a line."""
+    assert 0.95 < advice.slope / advice.spread < 1.6
 
 
 def test_what_learns_is_given_time_to_learn() -> None:
@@ -83,6 +110,7 @@ def test_bits_are_advised_upon_too() -> None:
     names = [probe.name for probe in advice.probes]
     assert {"disarm", "relax", "vimco", "local_expectation"} <= set(names)
     assert "pathwise" not in names
+    assert advice.crossover is None
     assert names.index("disarm") < names.index("reinforce")
 
 

@@ -10,6 +10,8 @@ import pytest
 from numvae import Bernoulli, Normal
 from numvae.arena.costs import Cosine, Exponential, LogRatio, Quadratic, QuadraticForm
 from numvae.checks import check_pullback
+from numvae.distributions.poisson import Poisson
+from numvae.errors import InputError
 from tests.oracles import gradient_of
 
 Z = np.array([[[0.3, -1.2], [0.8, 2.1], [-0.4, 0.1]], [[1.3, -0.2], [0.5, -2.1], [0.4, 0.7]]])
@@ -83,6 +85,37 @@ def test_log_ratio_has_both_gradients(f: Any, params: Any, z: Any) -> None:
         return values, lambda dvalues: pullback(dvalues)[:2]
 
     check_pullback(rule, params, z).assert_ok()
+
+
+@pytest.mark.parametrize(
+    ("f", "params", "z"),
+    [
+        (LogRatio(Normal(), (-0.4, 0.3, 0.1, 0.2)), PARAMS, Z),
+        (LogRatio(Normal(), (-0.4, 0.3, 0.1, 0.2), Cosine(1.3)), PARAMS, Z),
+        (LogRatio(Bernoulli(), (0.3, -0.8)), LOGITS, 1 / (1 + np.exp(-Z))),
+        (LogRatio(Bernoulli(), (0.3, -0.8), QuadraticForm((0.2, 0.1))), LOGITS, 1 / (1 + np.exp(-Z))),
+    ],
+    ids=["normal", "with a bump", "relaxed bits", "relaxed bits with a bump"],
+)
+def test_log_ratio_knows_its_second_derivatives(f: Any, params: Any, z: Any) -> None:
+    """(costs.15): the slope's own slope, along a direction."""
+    direction = np.linspace(-1, 1, z.size).reshape(z.shape)
+
+    def slope(z: Any) -> Any:
+        return f(params, z)[1](np.ones(z.shape[:-1]))[1]
+
+    step = 1e-4
+    expected = (slope(z + step * direction) - slope(z - step * direction)) / (2 * step)
+    found = f.hessian_product(params, z, direction)
+    assert found.shape == z.shape
+    np.testing.assert_allclose(found, expected, atol=1e-7)
+    single = f.hessian_product(*(array.astype(np.float32) for array in (params, z, direction)))
+    assert single.dtype == np.float32
+
+
+def test_log_ratio_of_another_family_says_what_it_does_not_know() -> None:
+    with pytest.raises(InputError, match="under Poisson no second derivatives"):
+        LogRatio(Poisson(), (0.3, 0.1)).hessian_product(LOGITS, Z, Z)
 
 
 def test_log_ratio_is_zero_where_q_is_the_target() -> None:

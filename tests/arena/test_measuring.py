@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from numvae import Normal, mlp_vae, pathwise, score_function
+from numvae import Bernoulli, Normal, mlp_vae, pathwise, score_function
 from numvae.arena.closed_form import variance
-from numvae.arena.costs import Cosine, LogRatio, Quadratic
-from numvae.arena.measuring import Frozen, adapted, compare, draw, fits, measure
+from numvae.arena.costs import Cosine, Quadratic
+from numvae.arena.measuring import Frozen, adapted, bias_report, compare, draw, fits, measure
 from numvae.arena.problems import CONTINUOUS, Problem
 from numvae.arena.states import COSTS, State, state_of_model, state_of_problem, truth_of
 from numvae.belief_networks import mlp_belief_network
@@ -63,6 +64,43 @@ def test_intervals_hold_all_coordinates_as_often_as_they_promise() -> None:
         m = measure("pathwise", pathwise, state, truth, samples=1, repeats=400, seed=seed)
         held += bool(np.all((m.bias_ci[:, 0] < 0) & (m.bias_ci[:, 1] > 0)))
     assert held >= 178
+
+
+def test_intervals_from_few_estimates_are_students() -> None:
+    """(arena.2): eight estimates of which the normal's quantile would promise too much."""
+    held, state = 0, COSTS["quadratic"](1)
+    truth = truth_of(state, samples=1, repeats=8, draw=lambda *_: np.empty(0))
+    for seed in range(300):
+        estimates = state.exact(1) + np.random.default_rng(seed).standard_normal((8, 2))
+        m = replace(
+            measure("pathwise", pathwise, state, truth, samples=1, repeats=8, seed=0),
+            gradients=estimates,
+            report=bias_report(estimates, truth, significance=1e-3, rng=np.random.default_rng(0)),
+        )
+        held += bool(np.all((m.bias_ci[:, 0] < 0) & (m.bias_ci[:, 1] > 0)))
+    assert held == pytest.approx(0.95 * 300, abs=15)  # by the normal's quantile 259
+
+
+def test_claims_in_json_are_those_for_so_many_latents_and_learning_is_told() -> None:
+    names = ("local_expectation", "moving_average")
+    comparison = compare(COSTS["coupled-bits"](4), {name: ESTIMATORS[name] for name in names}, repeats=20)
+    local, average = comparison.to_json()["estimators"]
+    assert local["claims"]["f_calls"] == local["calls"] == 5
+    assert (local["learning_steps"], average["learning_steps"]) == (0, 1000)
+
+
+def test_a_suspicion_that_more_estimates_do_not_confirm_is_no_bias() -> None:
+    """Both verdicts in the JSON agree, whatever few estimates with heavy tails say at first."""
+    heavy = COSTS["exponential"](1)
+    for seed in range(30):
+        (m,) = compare(heavy, {"score_function": score_function}, repeats=8, seed=seed).estimators
+        assert m.unbiased == m.certified
+
+
+def test_who_waits_is_told_whose_turn_it_is() -> None:
+    turns: list[str] = []
+    compare(PARABOLA, BOTH, repeats=20, on_estimator=turns.append)
+    assert turns == list(BOTH)
 
 
 def test_the_error_of_a_variance_is_what_it_scatters_by() -> None:
@@ -148,6 +186,11 @@ def test_a_frozen_estimator_has_its_own_noise_and_claims() -> None:
     assert frozen.noise(state.q, np.random.default_rng(0), (1, 3, 2)).shape == (1, 3, 4)
 
 
+def only_slopes(params: Any, z: Any) -> Any:
+    """A cost that does not offer second derivatives."""
+    return Quadratic(0.5)(params, z)
+
+
 @pytest.mark.parametrize(
     ("estimator", "state", "reason"),
     [
@@ -156,8 +199,8 @@ def test_a_frozen_estimator_has_its_own_noise_and_claims() -> None:
         (delta_method, COSTS["importance-weighted"](1), "estimates under sample_mean"),
         (
             delta_method,
-            state_of_problem(Problem("plain", Normal(), (0.1, 0.2), LogRatio(Normal(), (0.0, 0.0)), 1)),
-            "s",
+            State("plain", Normal(), np.array([[0.1, 0.2]]), only_slopes, 1),
+            "needs second derivatives of f",
         ),
     ],
 )
@@ -284,3 +327,16 @@ def test_importance_weights_have_another_truth_for_every_number_of_samples() -> 
     assert one is not None
     assert two is not None
     assert not np.allclose(one, two, rtol=1e-2)
+
+
+def test_a_bit_that_hardly_ever_flips_is_not_judged() -> None:
+    """Where no flip was drawn the score function looks biased for sure; it is not, and nobody can tell."""
+    problem = Problem("one stuck", Bernoulli(), (0.5, 14.0), Quadratic(0.3), 2)
+    state = replace(state_of_problem(problem), exact=lambda samples: None)
+    comparison = compare(state, {"reinforce": ESTIMATORS["reinforce"], "disarm": ESTIMATORS["disarm"]}, repeats=1000)
+    assert all(m.certified for m in comparison.estimators)
+    assert [np.isinf(m.smallest_detectable_bias).tolist() for m in comparison.estimators] == [[False, True]] * 2
+    assert "1 coordinates belong to bits that hardly ever flip" in str(comparison)
+    gradients, truth = comparison.estimators[0].gradients, comparison.truth
+    unguarded = bias_report(gradients, truth, significance=1e-3, rng=np.random.default_rng(0))
+    assert not unguarded.ok, "the guard is what keeps a right estimator from being accused"

@@ -22,6 +22,7 @@ from numvae.estimators.baselines import (
     filled_in,
     mean_of_others,
     reinforce,
+    reinforce_loo,
     vimco,
 )
 from numvae.estimators.score_function import with_baseline
@@ -41,7 +42,7 @@ from tests.estimators.normals import (
 )
 from tests.oracles import all_bits, gradient_of
 
-FIXED = [reinforce, ConstantBaseline(1.7), vimco]
+FIXED = [reinforce, reinforce_loo, ConstantBaseline(1.7), vimco]
 LEARNED = [OptimalBaseline(), MovingAverageBaseline(), NVIL(hidden=(5,))]
 EVERY = [*FIXED, *LEARNED]
 

@@ -139,6 +139,13 @@ def test_an_estimator_that_looks_at_the_other_samples_is_refused(wrapper: Any, e
         wrapper(estimator)
 
 
+@WRAPPERS
+def test_another_reduction_is_refused(wrapper: Any) -> None:
+    """Coupled samples have another importance-weighted bound."""
+    with pytest.raises(InputError, match="estimates under sample_mean, got log_mean_exp"):
+        wrapper(pathwise)(Normal(), np.zeros((1, 2)), np.zeros((2, 1, 1)), Quadratic(), log_mean_exp)
+
+
 def test_a_baseline_of_mirrored_samples_would_be_biased() -> None:
     """Why it is refused: leave one out, and its mirror image still tells of it."""
     problem = NORMALS[0]
@@ -176,3 +183,8 @@ def test_claims_are_those_of_the_estimator_for_the_mean_of_samples() -> None:
         assert claims.uses_dz
         assert repr(wrapped) == f"{type(wrapped).__name__}(pathwise)"
         assert log_mean_exp.__name__ in claims_of(pathwise).reductions
+
+
+def test_more_latents_than_sobol_knows_are_refused() -> None:
+    with pytest.raises(InputError, match="known for 21,201 latents at most, got 21,202"):
+        QuasiMonteCarlo(pathwise).noise(Normal(), np.random.default_rng(0), (1, 1, 21_202))

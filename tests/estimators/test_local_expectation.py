@@ -84,7 +84,7 @@ def test_blocks_of_bits_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     params, noise = rng.standard_normal((5, 3)), rng.random((2, 5, 3))
     gradients = []
     for rows in (1, 20, 1000):
-        monkeypatch.setitem(local_expectation.__globals__, "ROWS_AT_ONCE", rows)
+        monkeypatch.setattr("numvae.estimators.neighbours.ROWS_AT_ONCE", rows)
         _, pullback = local_expectation(COIN, params, noise, weighted(WEIGHTS), sample_mean)
         gradients.append(pullback(np.ones(5))[0])
     np.testing.assert_allclose(gradients[1:], [gradients[0]] * 2, rtol=1e-13)

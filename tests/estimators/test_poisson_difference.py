@@ -83,7 +83,7 @@ def test_it_is_the_measure_valued_gradient() -> None:
 
 
 def test_another_family_is_refused() -> None:
-    with pytest.raises(InputError, match="q is Normal"):
+    with pytest.raises(InputError, match="poisson_difference is for Poisson latents, got Normal"):
         poisson_difference(Normal(), np.zeros((1, 2)), np.zeros((1, 1, 1)), Quadratic(), sample_mean)  # type: ignore[arg-type]
 
 
