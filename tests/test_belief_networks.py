@@ -23,6 +23,7 @@ from numvae.errors import InputError
 from numvae.estimators import declares
 from numvae.estimators.arm import arm, disarm
 from numvae.estimators.baselines import NVIL, vimco
+from numvae.estimators.contract import name_of
 from numvae.estimators.enumeration import enumeration
 from numvae.estimators.local_expectation import local_expectation
 from numvae.estimators.muprop import muprop
@@ -307,7 +308,7 @@ def test_a_bounds_pullback_keeps_the_contract(bound: Any, name: str) -> None:
     assert value.dtype == pullback(np.ones(4, np.float32))[0].dtype == np.float32
 
 
-@pytest.mark.parametrize("estimator", [score_function, disarm, muprop, Rebar()], ids=str)
+@pytest.mark.parametrize("estimator", [score_function, disarm, muprop, Rebar()], ids=name_of)
 def test_single_precision_stays_in_every_layer(estimator: Any) -> None:
     model = MODELS["three layers"]
     theta, x = some_theta(model).astype(np.float32), np.ones((5, FEATURES), np.float32)
