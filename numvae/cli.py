@@ -258,7 +258,7 @@ def _variance(options: Namespace) -> int:
             on_estimator=on_estimator,
         )
         bar.set_postfix_str("" if options.out is None else "pictures")
-        written = [] if options.out is None else _write_comparison(comparison, options.out)
+        written = [] if options.out is None else _write_comparison(comparison, options)
     if options.json:
         _print_json(comparison.to_json())
     else:
@@ -268,14 +268,16 @@ def _variance(options: Namespace) -> int:
     return DONE
 
 
-def _write_comparison(comparison: Any, folder: Path) -> list[Path]:
+def _write_comparison(comparison: Any, options: Namespace) -> list[Path]:
+    from numvae.arena.comparing import path_terms_of_run
     from numvae.arena.pictures import draw_all  # with Matplotlib, which takes a moment
     from numvae.atomic import write_atomically
 
-    path = folder / "variance.json"
+    path = options.out / "variance.json"
     text = json.dumps(_finite(comparison.to_json()), indent=2, allow_nan=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
-    return [path, *draw_all(comparison, folder)]
+    terms = None if options.run is None else path_terms_of_run(options.run, options.seed)
+    return [path, *draw_all(comparison, options.out, terms)]
 
 
 def _info(options: Namespace) -> int:

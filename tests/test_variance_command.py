@@ -107,6 +107,12 @@ def test_out_keeps_the_json_and_pictures(tmp_path: Path) -> None:
     assert {path.suffix for path in (tmp_path / "new" / "folder").iterdir()} == {".json", ".png"}
 
 
+def test_out_of_a_trained_vae_shows_its_gradient_as_a_sum_of_terms(run: Path, tmp_path: Path) -> None:
+    outcome = numvae("variance", "--run", run, "--estimators", BOTH, "--samples", 50, "--out", tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "path_terms.png").exists()
+
+
 def test_infinite_ratios_are_null() -> None:
     words = ["--cost", "bernoulli", "--estimators", "enumeration", "--samples", 50, "--json"]
     assert numvae("variance", *words).json["estimators"][0]["snr"] is None

@@ -10,14 +10,18 @@ from typing import Any
 import numpy as np
 
 from numvae.arena.measuring import fits, works
+from numvae.arena.path_terms import PathTerms, path_terms
 from numvae.arena.states import COSTS, State, state_of_model
+from numvae.arrays import Array
 from numvae.errors import InputError
 from numvae.estimators import claims_of
 from numvae.estimators.catalogue import ESTIMATORS
+from numvae.models import VAE
 
-__all__ = ["chosen_estimators", "chosen_state", "state_of_run", "usual_estimates"]
+__all__ = ["chosen_estimators", "chosen_state", "path_terms_of_run", "state_of_run", "usual_estimates"]
 
 TEST_ROWS = 4
+TERM_DRAWS = 1000
 FEW_COORDINATES = 20
 MOST_NUMBERS = 1 << 17
 """Put through f for one estimate, of an estimator nobody asked for by name."""
@@ -49,13 +53,30 @@ def state_of_run(folder: Path) -> State:
     Raises:
         InputError: no run, or one of a model with several layers of latents.
     """
+    run, x = _run_and_rows(folder)
+    return state_of_model(run.model, run.theta, x, name=f"ELBO of {folder}")
+
+
+def path_terms_of_run(folder: Path, seed: int) -> PathTerms | None:
+    """The terms of the gradient of a trained VAE on the same rows; None for another model.
+
+    Raises:
+        InputError: no run.
+    """
+    run, x = _run_and_rows(folder)
+    if not isinstance(run.model, VAE):
+        return None
+    noise = run.model.posterior.noise(np.random.default_rng(seed), (1, TERM_DRAWS, len(x), run.model.latents))
+    return path_terms(run.model, run.theta.astype(np.float64), x, noise)
+
+
+def _run_and_rows(folder: Path) -> tuple[Any, Array]:
     from numvae.randomness import generator
     from numvae.runs import open_run
 
     run = open_run(folder)
     rows = run.load_data().test[:TEST_ROWS]
-    x = run.recipe.binarize(rows, generator(run.config.seed, "evaluation", 2), np.float64)
-    return state_of_model(run.model, run.theta, x, name=f"ELBO of {folder}")
+    return run, run.recipe.binarize(rows, generator(run.config.seed, "evaluation", 2), np.float64)
 
 
 def chosen_estimators(names: Sequence[str] | None, state: State) -> dict[str, Any]:

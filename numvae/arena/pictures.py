@@ -256,8 +256,8 @@ def _legend_of_terms(ax: Axes, colours: Mapping[str, str]) -> None:
 # ---- all of them
 
 
-def draw_all(comparison: Comparison, folder: Path) -> list[Path]:
-    """Every picture that a comparison allows, as PNG files in the folder; their paths.
+def draw_all(comparison: Comparison, folder: Path, terms: PathTerms | None = None) -> list[Path]:
+    """Every picture that a comparison allows, and one of the ``terms``, as PNG files in the folder; their paths.
 
     Its estimators are followed along lines too, those that learn left out, since they would have to learn anew at each
     place; of many, ``MOST_CURVES``.
@@ -268,6 +268,8 @@ def draw_all(comparison: Comparison, folder: Path) -> list[Path]:
         "variance_and_seconds": pareto_front(comparison, "seconds"),
         **_drawn_curves(comparison),
     }
+    if terms is not None:
+        pictures["path_terms"] = path_term_stacks(terms)
     folder.mkdir(parents=True, exist_ok=True)
     for name, picture in pictures.items():
         save(picture, folder / f"{name}.png")
