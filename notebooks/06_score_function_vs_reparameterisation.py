@@ -26,8 +26,8 @@ from scipy.special import ndtri
 
 from numvae import Normal, mlp_vae, pathwise, score_function
 from numvae.arena.closed_form import crossover, variance
+from numvae.arena.comparison import compare
 from numvae.arena.costs import Cosine, Exponential, Quadratic
-from numvae.arena.measuring import compare
 from numvae.arena.path_terms import path_terms
 from numvae.arena.problems import Problem, draw_gradients
 from numvae.arena.states import COSTS

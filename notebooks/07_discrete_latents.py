@@ -27,8 +27,9 @@ import numpy as np
 
 from numvae import Bernoulli, sample_mean
 from numvae.arena.closed_form import VARIANCES, variance
+from numvae.arena.comparison import compare
 from numvae.arena.costs import Quadratic
-from numvae.arena.measuring import adapted, compare, draw
+from numvae.arena.measuring import adapted, draw
 from numvae.arena.problems import Problem, draw_gradients
 from numvae.arena.ranking import rank
 from numvae.arena.states import COSTS, state_of_model, state_of_problem

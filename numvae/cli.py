@@ -235,8 +235,8 @@ def _gradcheck(options: Namespace) -> int:
 def _variance(options: Namespace) -> int:
     from tqdm import tqdm
 
-    from numvae.arena.comparing import chosen_estimators, chosen_state, usual_estimates
-    from numvae.arena.measuring import compare
+    from numvae.arena.choices import chosen_estimators, chosen_state, usual_estimates
+    from numvae.arena.comparison import compare
 
     state = chosen_state(options.cost, options.run, options.dimension)
     estimators = chosen_estimators(options.estimators, state)
@@ -269,7 +269,7 @@ def _variance(options: Namespace) -> int:
 
 
 def _write_comparison(comparison: Any, options: Namespace) -> list[Path]:
-    from numvae.arena.comparing import path_terms_of_run
+    from numvae.arena.choices import path_terms_of_run
     from numvae.arena.pictures import draw_all  # with Matplotlib, which takes a moment
     from numvae.atomic import write_atomically
 

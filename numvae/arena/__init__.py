@@ -2,7 +2,8 @@
 
 from numvae.arena.advice import Advice, Probe, advise
 from numvae.arena.certification import Certificate, Trial, certify
-from numvae.arena.measuring import Comparison, Measured, compare
+from numvae.arena.comparison import Comparison, compare
+from numvae.arena.measured import Measured
 from numvae.arena.ranking import Place, rank
 from numvae.arena.states import COSTS, State, Truth, state_of_model, state_of_problem
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from numvae.adaptation import is_adaptive
 from numvae.arena.closed_form import crossover
 from numvae.arena.costs import Cosine
-from numvae.arena.measuring import adapted, draw, learns, works
+from numvae.arena.measuring import adapted, draw, works
 from numvae.arena.states import State, state_of_model
 from numvae.arrays import Array
 from numvae.checks.reports import Grade, Report, Row, number
@@ -178,10 +179,10 @@ def advise(
 def _probe(name: str, estimator: Any, state: State, seconds: float, rng: np.random.Generator) -> Probe:
     """Doubling numbers of estimates until the time is up; what a first call imports is not counted."""
     samples = claims_of(estimator).least_samples
-    if not learns(estimator):
+    if not is_adaptive(estimator):
         draw(estimator, state, 1, samples=samples, rng=rng)
     begin = time.perf_counter()
-    if learns(estimator):
+    if is_adaptive(estimator):
         estimator = adapted(estimator, state, samples=samples, steps=LEARNING_STEPS, rng=rng, seconds=seconds / 2)
     parts, spent, count = [], 0.0, FIRST_ESTIMATES
     while True:

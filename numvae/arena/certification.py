@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from numvae.arena.measuring import CONFIRMING, adapted, bias_report, confirmation, draw, fits, learns
+from numvae.adaptation import is_adaptive
+from numvae.arena.measuring import CONFIRMING, adapted, bias_report, confirmation, draw, fits
 from numvae.arena.problems import CONTINUOUS, COUNTS, DISCRETE, POSITIVE, Problem
 from numvae.arena.promises import broken_promises
 from numvae.arena.states import State, Truth, state_of_problem, truth_of
@@ -161,7 +162,7 @@ def certify(
         for count in (samples or _usual_samples(reduction, claims.least_samples))
         if samples or _affordable(problem, reduction, count)
     ]
-    states_of_learning = (False, True) if learns(estimator) else (False,)
+    states_of_learning = (False, True) if is_adaptive(estimator) else (False,)
     level = SIGNIFICANCE / max(1, 2 * len(settings) * len(states_of_learning))
     trials = [
         _trial(estimator, problem, state, count, learning_steps if learned else 0, repeats, level, seed)
@@ -205,7 +206,7 @@ def _trial(
     statistic = p_value = smallest = math.nan
     problems: list[str] = []
     try:
-        if learns(estimator):
+        if is_adaptive(estimator):
             estimator = adapted(estimator, state, samples=samples, steps=learning_steps, rng=next(rngs))
         problems += broken_promises(estimator, state, samples, next(rngs))
         if claims.unbiased:

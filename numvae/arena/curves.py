@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from numvae.adaptation import is_adaptive
 from numvae.arena import closed_form
 from numvae.arena.costs import Cosine, Quadratic
-from numvae.arena.measuring import adapted, draw, learns, works
+from numvae.arena.measuring import adapted, draw, works
 from numvae.arena.states import State, state_of_model
 from numvae.arrays import Array
 from numvae.datasets.dataset import Dataset
@@ -208,7 +209,7 @@ def _variance(estimator: Any, state: State, repeats: int, seed: int, exactly: bo
     samples = max(state.samples, least)
     if (exactly and state.samples < least) or not works(estimator, state, samples):
         return math.nan, math.nan
-    if learns(estimator):
+    if is_adaptive(estimator):
         rng = np.random.default_rng([seed, 1])
         estimator = adapted(estimator, state, samples=samples, steps=LEARNING_STEPS, rng=rng)
     gradients, _, _ = draw(estimator, state, repeats, samples=samples, rng=np.random.default_rng([seed, 0]))

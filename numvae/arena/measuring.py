@@ -1,4 +1,4 @@
-"""Measured at one state: what each estimator is off by, how far it scatters, and what it costs.
+"""How an estimator is measured at one state: its draws, their bias against the truth, its cost, its promises.
 
 Derivations: ``derivations/arena.md``.
 """
@@ -7,36 +7,29 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from numvae.adaptation import is_adaptive as learns
+from numvae.adaptation import is_adaptive
+from numvae.arena.measured import Measured
 from numvae.arena.promises import Counted, broken_promises
-from numvae.arena.states import State, Truth, truth_of
+from numvae.arena.states import State, Truth
 from numvae.arrays import Array
 from numvae.checks import UnbiasedReport, check_unbiased
 from numvae.distributions import Bernoulli
 from numvae.errors import InputError
 from numvae.estimators import Adaptive, Claims, Estimator, claims_of, context_of, draw_noise
 
-if TYPE_CHECKING:
-    from numvae.arena.ranking import Place
-
 __all__ = [
-    "Comparison",
     "Frozen",
-    "Measured",
     "adapted",
     "bias_report",
-    "compare",
     "confirmation",
     "draw",
     "fits",
-    "learns",
     "measure",
     "seen_enough",
     "works",
@@ -49,205 +42,11 @@ LEAST_FLIPS = 50
 BLOCK = 1 << 16
 """Numbers put through f at a time."""
 BLOCK_ROWS = 1 << 13
-MOST_NUMBERS = 1 << 28
-"""Of all estimates together: 2 GB."""
 ADAPTING_STEPS = 1000
 ADAPTING_ROWS, ADAPTING_ROWS_OF_MODEL = 32, 8
 """Rows times samples of a step of learning: a model takes longer over each."""
 NEAR = 1e-8
 """What quadrature is good to, and what cancels, relative to the size of the gradients: less is no bias, no variance."""
-
-
-# ---- what was measured
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """One estimator at one state.  Arrays are per coordinate of the gradient, (C,)."""
-
-    name: str
-    samples: int
-    """Samples of z in an estimate."""
-    latents: int
-    gradients: Array
-    """The estimates themselves, (R, C)."""
-    truth: Truth
-    report: UnbiasedReport
-    calls: int
-    pullback_calls: int
-    seconds: float
-    """Per estimate, where many are made at once."""
-    claims: Claims
-    unbiased: bool
-    """Whether no bias was seen; of one that claims to have none, no bias that ten times as many estimates confirm."""
-    problems: tuple[str, ...]
-    """What it claims and does not hold, one line each."""
-    learning_steps: int
-    """Taken before it was measured; none by one that does not learn."""
-
-    @property
-    def certified(self) -> bool:
-        """Whether it holds at this state what it claims, absence of bias among it."""
-        return not self.problems
-
-    @property
-    def bias(self) -> Array:
-        """Mean of the estimates minus the truth   (arena.1)."""
-        return np.asarray(self.gradients.mean(axis=0) - self.truth.gradient)  # (arena.1)
-
-    @property
-    def bias_ci(self) -> Array:
-        """Intervals (C, 2) that hold all biases at once with probability 95 %   (arena.2)."""
-        from scipy.special import stdtrit
-
-        quantile = -float(stdtrit(len(self.gradients) - 1, 0.025 / self.bias.size))
-        width = quantile * self.report.standard_error  # (arena.2)
-        return np.stack([self.bias - width, self.bias + width], axis=1)
-
-    @property
-    def variance(self) -> Array:
-        """Of one estimate   (arena.3); zero where it is no more than rounding."""
-        variance = self.gradients.var(axis=0, ddof=1)  # (arena.3)
-        return np.where(self.report.standard_error > 0, variance, 0.0)
-
-    @property
-    def variance_standard_error(self) -> Array:
-        """Of the variance: √((m₄ - m₂²) / R)   (arena.4)."""
-        squares = (self.gradients - self.gradients.mean(axis=0)) ** 2
-        return np.asarray(squares.std(axis=0) / math.sqrt(len(squares)))  # (arena.4)
-
-    @property
-    def total_variance(self) -> float:
-        """The sum over coordinates: E‖g - E g‖²   (arena.3)."""
-        return float(self.variance.sum())
-
-    @property
-    def snr(self) -> float:
-        """‖gradient‖ / √(total variance)   (arena.5); infinite without variance."""
-        length = float(np.linalg.norm(self.truth.gradient))
-        return length / math.sqrt(self.total_variance) if self.total_variance else math.inf  # (arena.5)
-
-    @property
-    def cost(self) -> int:
-        """Samples per row put through f and back through its pullback."""
-        return self.calls + self.pullback_calls
-
-    @property
-    def variance_times_cost(self) -> float:
-        """What remains the same when samples are bought: twice the cost, half the variance   (arena.6)."""
-        return self.total_variance * self.cost  # (arena.6)
-
-    @property
-    def smallest_detectable_bias(self) -> Array:
-        """Per coordinate, noticed four times out of five   (checks.11); infinite for a bit that hardly ever flips."""
-        return self.report.detectable_bias
-
-    def to_json(self) -> dict[str, Any]:
-        """In plain Python types."""
-        return {
-            "name": self.name,
-            "samples": self.samples,
-            "learning_steps": self.learning_steps,
-            "bias": self.bias.tolist(),
-            "bias_ci": self.bias_ci.tolist(),
-            "bias_standard_error": self.report.standard_error.tolist(),
-            "smallest_detectable_bias": self.smallest_detectable_bias.tolist(),
-            "projections": [float(z) for group in self.report.groups[1:] for z in group.statistics],
-            "bias_p_value": min(group.p_value for group in self.report.groups),
-            "unbiased": self.unbiased,
-            "variance": self.variance.tolist(),
-            "variance_standard_error": self.variance_standard_error.tolist(),
-            "total_variance": self.total_variance,
-            "snr": self.snr,
-            "calls": self.calls,
-            "pullback_calls": self.pullback_calls,
-            "seconds": self.seconds,
-            "variance_times_cost": self.variance_times_cost,
-            "variance_times_seconds": self.total_variance * self.seconds,
-            "certified": self.certified,
-            "problems": list(self.problems),
-            "claims": claims_as_json(self.claims, self.samples, self.latents),
-        }
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """Several estimators at one state, with the truth beside them."""
-
-    problem: State
-    truth: Truth
-    repeats: int
-    estimators: tuple[Measured, ...]
-
-    @property
-    def ranking(self) -> tuple[Place, ...]:
-        """By total variance, the least first; it says who cannot be told apart."""
-        from numvae.arena.ranking import rank
-
-        return rank(self.estimators)
-
-    def to_json(self) -> dict[str, Any]:
-        """The object that ``numvae variance --json`` prints."""
-        from numvae.arena.ranking import rank
-
-        return {
-            "cost": self.problem.name,
-            "repeats": self.repeats,
-            "truth": self.truth.gradient.tolist(),
-            "truth_standard_error": self.truth.standard_error.tolist(),
-            "truth_source": self.truth.source,
-            "estimators": [measured.to_json() for measured in self.estimators],
-            "ranking": [place.to_json() for place in rank(self.estimators)],
-            "ranking_by_variance_times_cost": [place.to_json() for place in rank(self.estimators, by_cost=True)],
-        }
-
-    def __str__(self) -> str:
-        lines = [
-            f"{self.problem.name}: {self.truth.gradient.size} coordinates, {self.repeats:,} estimates each, truth "
-            f"{self.truth.source}"
-        ]
-        ranking, measured = self.ranking, {m.name: m for m in self.estimators}
-        table = [("", "estimator", "variance", "snr", "calls", "µs", "variance × cost", "bias at most", "certified")]
-        for place in ranking:
-            m = measured[place.name]
-            largest = float(np.abs(m.bias_ci).max())
-            numbers = (f"{m.total_variance:.4g}", f"{m.snr:.3g}", f"{m.calls}+{m.pullback_calls}")
-            rest = (f"{1e6 * m.seconds:.3g}", f"{m.variance_times_cost:.4g}", f"{largest:.2g}")
-            verdict = "yes" if m.certified and m.claims.unbiased else "yes (biased)" if m.certified else "NO"
-            table.append((f"{place.place}", m.name, *numbers, *rest, verdict))
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        for row in table:
-            cells = [
-                cell.ljust(width) if column == 1 else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ]
-            lines.append("  ".join(cells).rstrip())
-        if len({place.place for place in ranking}) < len(ranking):
-            lines.append("equal places: their variances cannot be told apart with so many estimates")
-        hidden = int(np.isinf(self.estimators[0].smallest_detectable_bias).sum()) if self.estimators else 0
-        if hidden:
-            lines.append(f"{hidden} coordinates belong to bits that hardly ever flip; their bias cannot be judged")
-        lines += [f"{m.name}: {problem}" for m in self.estimators for problem in m.problems]
-        return "\n".join(lines)
-
-
-def claims_as_json(claims: Claims, samples: int, latents: int) -> dict[str, Any]:
-    """What an estimator promises, in plain Python types."""
-    return {
-        "variables": claims.variables,
-        "unbiased": claims.unbiased,
-        "bias": claims.bias,
-        "f_calls": claims.f_calls(samples, latents),
-        "pullback_calls": claims.pullback_calls(samples, latents),
-        "uses_dz": claims.uses_dz,
-        "uses_hessian": claims.uses_hessian,
-        "least_samples": claims.least_samples,
-        "reductions": list(claims.reductions),
-        "source": claims.source,
-    }
-
-
-# ---- how it is measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -338,7 +137,7 @@ def measure(
     """
     claims = claims_of(estimator)
     samples = max(samples, claims.least_samples)
-    learning_steps = ADAPTING_STEPS if learns(estimator) else 0
+    learning_steps = ADAPTING_STEPS if is_adaptive(estimator) else 0
     if learning_steps:
         rng = np.random.default_rng([seed, 1])
         estimator = adapted(estimator, state, samples=samples, steps=learning_steps, rng=rng)
@@ -450,61 +249,8 @@ def works(estimator: Any, state: State, samples: int) -> bool:
         return False
     try:
         rng = np.random.default_rng(0)
-        trial = adapted(estimator, state, samples=samples, steps=0, rng=rng) if learns(estimator) else estimator
+        trial = adapted(estimator, state, samples=samples, steps=0, rng=rng) if is_adaptive(estimator) else estimator
         draw(trial, state, 1, samples=samples, rng=rng)
     except InputError:
         return False
     return True
-
-
-def compare(
-    state: State,
-    estimators: Mapping[str, Any],
-    *,
-    samples: int | None = None,
-    repeats: int = 10_000,
-    seed: int = 0,
-    on_estimator: Callable[[str], object] = lambda name: None,
-) -> Comparison:
-    """All estimators at one state: ``repeats`` estimates of each, with ``samples`` samples of z or the least it takes.
-
-    ``on_estimator(name)`` is called before each.
-
-    >>> from numvae.arena.states import COSTS
-    >>> from numvae.estimators import pathwise, score_function
-    >>> comparison = compare(COSTS["quadratic"](1), {"score_function": score_function, "pathwise": pathwise})
-    >>> [place.name for place in comparison.ranking]
-    ['pathwise', 'score_function']
-
-    Raises:
-        InputError: an estimator is not for this state.
-    """
-    for name, estimator in estimators.items():
-        reason = fits(estimator, state)
-        if reason:
-            raise InputError(f"{name} {reason}")
-    if not estimators:
-        raise InputError(f"no estimator is for {state.name}; name some with --estimators")
-    numbers = repeats * state.params.size * len(estimators)
-    if numbers > MOST_NUMBERS:
-        raise InputError(f"{numbers:,} numbers of gradients are too many to hold; draw fewer estimates (--samples)")
-    samples = state.samples if samples is None else samples
-    truths: dict[int, Truth] = {}
-    measured = []
-    for name, estimator in estimators.items():
-        on_estimator(name)
-        count = max(samples, claims_of(estimator).least_samples)
-        if count not in truths:
-            truths[count] = _truth(state, count, repeats, seed)
-        measured.append(measure(name, estimator, state, truths[count], samples=samples, repeats=repeats, seed=seed))
-    return Comparison(state, truths.get(samples) or next(iter(truths.values())), repeats, tuple(measured))
-
-
-def _truth(state: State, samples: int, repeats: int, seed: int) -> Truth:
-    rng = np.random.default_rng([seed, 4])
-    return truth_of(
-        state,
-        samples=samples,
-        repeats=repeats,
-        draw=lambda estimator, count: draw(estimator, state, count, samples=samples, rng=rng)[0],
-    )

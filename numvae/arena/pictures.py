@@ -16,6 +16,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from numvae.adaptation import is_adaptive
+from numvae.arena.comparison import Comparison
 from numvae.arena.curves import (
     Curves,
     basket,
@@ -25,7 +27,7 @@ from numvae.arena.curves import (
     over_samples,
     path_of_descent,
 )
-from numvae.arena.measuring import Comparison, Measured, learns
+from numvae.arena.measured import Measured
 from numvae.arena.path_terms import PathTerms
 from numvae.arena.states import COSTS
 from numvae.errors import InputError
@@ -295,7 +297,7 @@ def _drawn_curves(comparison: Comparison) -> dict[str, Axes]:
 def _worth_following(comparison: Comparison) -> dict[str, Any]:
     """The best known first, then by rank."""
     names = [place.name for place in comparison.ranking if place.name in ESTIMATORS]
-    names = [name for name in names if not learns(ESTIMATORS[name])]
+    names = [name for name in names if not is_adaptive(ESTIMATORS[name])]
     names.sort(key=lambda name: name not in FAMILIAR)
     return {name: ESTIMATORS[name] for name in names[:MOST_CURVES]}
 

@@ -9,15 +9,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from numvae.arena.measured import Measured
 from numvae.arrays import Array
 from numvae.checks.significance import holm, normal_p_value
-
-if TYPE_CHECKING:
-    from numvae.arena.measuring import Measured
 
 __all__ = ["Place", "rank"]
 

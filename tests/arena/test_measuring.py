@@ -11,8 +11,9 @@ import pytest
 
 from numvae import Bernoulli, Normal, mlp_vae, pathwise, score_function
 from numvae.arena.closed_form import variance
+from numvae.arena.comparison import compare
 from numvae.arena.costs import Cosine, Quadratic
-from numvae.arena.measuring import Frozen, adapted, bias_report, compare, draw, fits, measure
+from numvae.arena.measuring import Frozen, adapted, bias_report, draw, fits, measure
 from numvae.arena.problems import CONTINUOUS, Problem
 from numvae.arena.states import COSTS, State, state_of_model, state_of_problem, truth_of
 from numvae.belief_networks import mlp_belief_network

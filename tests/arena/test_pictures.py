@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 
 from numvae import initial_theta, log_mean_exp, mlp_vae, pathwise
 from numvae.arena import pictures
+from numvae.arena.comparison import Comparison, compare
 from numvae.arena.curves import Curves, over_dimension
-from numvae.arena.measuring import Comparison, compare
 from numvae.arena.path_terms import PathTerms, path_terms
 from numvae.arena.pictures import box_plots, draw_all, pareto_front, path_term_stacks, variance_curves
 from numvae.arena.states import COSTS
