@@ -3,7 +3,7 @@
     python benchmarks/belief_networks.py train runs/belief --epochs 96       # ten runs, one after another; hours
     python benchmarks/belief_networks.py train runs/belief --only linear_disarm linear_relax
     python benchmarks/belief_networks.py measure runs/belief                 # bounds and variances, into results/
-    python benchmarks/belief_networks.py table                               # the tables of README.md from the results
+    python benchmarks/belief_networks.py table                               # both as Markdown, from results/
 
 Each run is an ordinary ``numvae train`` and can be opened by every other command.  Settings as in the papers: 200 bits,
 batches of 24, bits of the images drawn once, 50,000 training rows.  What differs is said in README.md.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,8 @@ def measure_runs(folder: Path) -> None:
     for run_folder in sorted(path for path in folder.iterdir() if (path / "config.json").exists()):
         run = open_run(run_folder)
         dataset = run.load_data()
-        assert isinstance(run.model, SigmoidBeliefNetwork), f"{run_folder} is no belief network"
+        if not isinstance(run.model, SigmoidBeliefNetwork):
+            sys.exit(f"{run_folder} is no run of a belief network; leave only such runs in {folder}")
         print(run_folder.name)
         keywords: dict[str, Any] = {"rng": np.random.default_rng(0), "binarize": run.recipe.binarize}
         bounds = {
@@ -128,13 +130,14 @@ def variances(model: SigmoidBeliefNetwork, theta: Array, rows: Array) -> dict[st
         rng = np.random.default_rng(1)
         estimator = ESTIMATORS[name]
         adaptation = start_adaptation(estimator, model, theta, rows, rng=rng)
-        for _ in range(ADAPTING_STEPS if adaptation is not None else 0):
-            x = rows[rng.integers(len(rows), size=BATCH)]
-            deta = np.zeros_like(adaptation.eta)
-            learning = estimators_at(estimator, adaptation, deta)
-            noise = model.draw_noise(learning, rng, (samples, len(x)))
-            layered_bound(model, theta, x, noise, learning)[1](np.full(len(x), 1 / len(x)))
-            adapt(estimator, adaptation, deta)
+        if adaptation is not None:
+            for _ in range(ADAPTING_STEPS):
+                x = rows[rng.integers(len(rows), size=BATCH)]
+                deta = np.zeros_like(adaptation.eta)
+                learning = estimators_at(estimator, adaptation, deta)
+                noise = model.draw_noise(learning, rng, (samples, len(x)))
+                layered_bound(model, theta, x, noise, learning)[1](np.full(len(x), 1 / len(x)))
+                adapt(estimator, adaptation, deta)
         frozen = estimators_at(estimator, adaptation)
         per_row = []
         for row in rows[:PROBED_ROWS]:

@@ -21,7 +21,7 @@ from numvae.estimators import pathwise
 from numvae.layers import affine_of_data
 from numvae.models import VAE
 from numvae.networks import Chain, Dense, Network, SharedLogStd
-from numvae.objectives import elbo
+from numvae.objectives import elbo, importance_weighted
 from numvae.parameters import Layout
 
 __all__ = ["Factors", "GradientNoise", "RowGradients", "gradient_noise", "pooled", "row_gradients"]
@@ -51,7 +51,7 @@ class Factors:
         return dots
 
     def gram(self, other: Factors) -> Array:
-        """⟨g_i, g'_j⟩ for all pairs of rows, (B, B), by two products a term; row i = j is ``dots``."""
+        """⟨g_i, g'_j⟩ for all pairs of rows, (B, B), by two products a term; its diagonal is ``dots``."""
         rows = self.d.shape[1]
         total = np.zeros_like(self.d, shape=(rows, rows))
         for t, d in enumerate(self.d):
@@ -185,7 +185,8 @@ def _require_whole(layers: Mapping[str, Factors], kept: Mapping[str, list[_Use]]
     whole = layers.keys() == expected
     for name, factors in layers.items():
         dbias, db = kept[name][-1].dbias, _as_rows(factors.d).sum(axis=0)
-        whole = whole and float(np.abs(dbias - db).max()) <= 1e-3 * float(np.abs(db).max()) + 1e-30
+        off, allowed = float(np.abs(dbias - db).max()), 1e-3 * float(np.abs(db).max()) + 1e-30
+        whole = whole and not off > allowed  # of a NaN nothing is known; that it diverged is for training to say
     if not whole:
         name = getattr(estimator, "__name__", type(estimator).__name__)
         raise InputError(f"{name} mixes several gradients in theta into one, which cannot be told apart by rows")
@@ -287,6 +288,8 @@ class GradientNoise:
     total_standard_error: float
     cost_ratio: float = 1.0
     """What a row costs before its first sample, in the cost of a sample: encoder against decoder."""
+    mean_over_samples: bool = True
+    """Whether the bound is a mean over samples.  Importance-weighted, every number of samples is a bound of its own."""
 
     @property
     def total(self) -> float:
@@ -306,14 +309,23 @@ class GradientNoise:
 
     @property
     def best_samples(self) -> float:
-        """L* = √(cost_ratio · sampling of one sample / minibatch): least noise for the time   (gradient_noise.7)."""
+        """L* = √(cost_ratio · sampling of one sample / minibatch): least noise for the time   (gradient_noise.7).
+
+        NaN where the bound is not a mean over samples.
+        """
+        if not self.mean_over_samples:
+            return math.nan
         one = self.samples * max(self.sampling, 0.0)
+        if one == 0:
+            return 0.0
         return math.sqrt(self.cost_ratio * one / self.minibatch) if self.minibatch > 0 else math.inf
 
     @property
     def advice(self) -> str:
         """One line on what to do with it."""
         best, share = self.best_samples, f"{self.sampling_share:.0%} of the gradient's noise comes from sampling z"
+        if not self.mean_over_samples:
+            return f"{share}: a larger batch helps; other samples per row would be another bound"
         if best >= 1.5 * self.samples:
             wanted = f"about L = {best:.0f}" if math.isfinite(best) and best < 1000 else "many times more"
             return f"{share}: more samples per row pay ({wanted})"
@@ -322,8 +334,8 @@ class GradientNoise:
         return f"{share}: a larger batch helps, more samples per row hardly"
 
     def to_json(self) -> dict[str, Any]:
-        """In plain Python types."""
-        return {
+        """In plain Python types; None for what is not finite, which JSON does not know."""
+        numbers = {
             "rows": self.rows,
             "batch": self.batch,
             "samples": self.samples,
@@ -336,27 +348,22 @@ class GradientNoise:
             "sampling_share": self.sampling_share,
             "signal": self.signal,
             "signal_standard_error": self.signal_standard_error,
-            "snr": _finite(self.snr),
-            "best_samples": _finite(self.best_samples),
-            "advice": self.advice,
+            "snr": self.snr,
+            "best_samples": self.best_samples,
         }
+        finite = {name: number if math.isfinite(number) else None for name, number in numbers.items()}
+        return {**finite, "advice": self.advice}
 
 
 def pooled(measured: Sequence[GradientNoise]) -> GradientNoise:
     """The mean of several measurements on different rows, with its standard error."""
-
-    pooled: dict[str, Any] = {"rows": sum(noise.rows for noise in measured)}
+    means: dict[str, Any] = {"rows": sum(noise.rows for noise in measured)}
     for name in ("signal", "minibatch", "sampling"):
-        pooled[name] = sum(getattr(noise, name) for noise in measured) / len(measured)
+        means[name] = sum(getattr(noise, name) for noise in measured) / len(measured)
     for name in ("signal", "minibatch", "sampling", "total"):
         errors = [getattr(noise, f"{name}_standard_error") for noise in measured]
-        pooled[f"{name}_standard_error"] = math.hypot(*errors) / len(measured)
-    return replace(measured[-1], **pooled)
-
-
-def _finite(value: float) -> float | None:
-    """JSON knows no infinity."""
-    return value if math.isfinite(value) else None
+        means[f"{name}_standard_error"] = math.hypot(*errors) / len(measured)
+    return replace(measured[-1], **means)
 
 
 def gradient_noise(
@@ -385,7 +392,8 @@ def gradient_noise(
     norms = to_host(first.squared_norms() + second.squared_norms()).astype(np.float64) / 2
     gram = to_host(first.gram(second)).astype(np.float64)
     ratio = model.encoder.layout.size / model.decoder.layout.size
-    return _decomposed(norms, gram, len(x) if batch is None else batch, len(noise), ratio)
+    parts = _decomposed(norms, gram, len(x) if batch is None else batch, len(noise), ratio)
+    return replace(parts, mean_over_samples=objective is not importance_weighted)
 
 
 def _decomposed(norms: Array, gram: Array, batch: int, samples: int, cost_ratio: float) -> GradientNoise:

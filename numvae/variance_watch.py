@@ -31,9 +31,13 @@ REMEMBERED = 10
 class VarianceWatch:
     """Call it after every step.  It writes {"step": …, **noise.to_json()} to ``path``, one line per measurement.
 
-    It measures at the weights as they stand, on rows that it picks like a fresh batch, with the recipe's bits, samples
-    and estimator.  All it draws comes from a stream of its own that depends on the step alone: the weights are bit for
-    bit those of a training nobody watches, and a resumed run writes the lines that it would have written.
+    It measures at the weights as they stand, on rows picked with replacement, with the recipe's bits, samples and
+    estimator.  Bits drawn anew belong to the row: what they scatter is in the minibatch part.  That part is the one of
+    independent rows; an epoch repeats none, which matters where a batch holds much of the data.  The gradient is the
+    bound's, before it is clipped and without the weight prior, which adds no noise.
+
+    All it draws comes from a stream of its own that depends on the step alone: the weights are bit for bit those of a
+    training nobody watches, and a resumed run writes the lines that it would have written.
 
     Raises:
         InputError: the gradients of this model and estimator cannot be told apart by rows.

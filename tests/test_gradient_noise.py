@@ -252,6 +252,9 @@ def test_the_best_number_of_samples_has_the_least_noise_for_its_cost() -> None:
     L = np.linspace(1, 20, 100_001)
     noise_times_cost = (1.7 + L) * (0.3 + 2 * 2.0 / L)
     assert noise.best_samples == pytest.approx(L[np.argmin(noise_times_cost)], abs=1e-3)
+    whole = np.arange(1, 20)
+    falls = np.diff((1.7 + whole) * (0.3 + 2 * 2.0 / whole)) < 0
+    assert falls.tolist() == (0.3 * (whole * (whole + 1))[:-1] < 1.7 * 2 * 2.0).tolist()
 
 
 @pytest.mark.parametrize(
@@ -261,12 +264,29 @@ def test_the_best_number_of_samples_has_the_least_noise_for_its_cost() -> None:
         (noise_of(1.0, 1.0), "50% of the gradient's noise comes from sampling z: a larger batch helps, more samples"),
         (noise_of(1.0, 0.1, samples=10), "fewer samples per row would do (about L = 1), in a larger batch"),
         (noise_of(-0.1, 2.0), "100% of the gradient's noise comes from sampling z: more samples per row pay (many"),
-        (noise_of(0.0, 0.0), "0% of the gradient's noise"),
+        (noise_of(-0.1, -0.1), "0% of the gradient's noise comes from sampling z: a larger batch helps, more samples"),
+        (noise_of(0.0, 0.0), "0% of the gradient's noise comes from sampling z: a larger batch helps, more samples"),
     ],
 )
 def test_the_advice_is_one_line(noise: GradientNoise, words: str) -> None:
     assert words in noise.advice
     assert "\n" not in noise.advice
+
+
+def test_importance_weighted_bounds_are_given_no_best_number_of_samples() -> None:
+    theta, x, rng = setting(BITS)
+    noises = rng.standard_normal((2, 10, ROWS, 2))
+    assert gradient_noise(BITS, theta, x, *noises).mean_over_samples
+    noise = gradient_noise(BITS, theta, x, *noises, importance_weighted)
+    assert noise.advice.endswith("a larger batch helps; other samples per row would be another bound")
+    assert noise.to_json()["best_samples"] is None
+
+
+def test_a_gradient_that_is_not_finite_is_no_mixture() -> None:
+    theta, x, rng = setting(BITS)
+    theta[:] = np.nan
+    noise = gradient_noise(BITS, theta, x, *rng.standard_normal((2, 1, ROWS, 2)))
+    assert json.loads(json.dumps(noise.to_json(), allow_nan=False))["total"] is None
 
 
 def test_json_holds_numbers_alone_even_where_there_is_no_noise() -> None:

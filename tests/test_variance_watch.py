@@ -13,7 +13,8 @@ from numvae import pathwise, progress, score_function
 from numvae.belief_networks import mlp_belief_network
 from numvae.cli import main
 from numvae.config import Config
-from numvae.errors import InputError
+from numvae.errors import DivergedError, InputError
+from numvae.optimizers import SGD
 from numvae.progress import train_with_progress
 from numvae.runs import create_run
 from numvae.training import Recipe, State, train
@@ -94,6 +95,12 @@ def test_other_models_and_silly_intervals_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="at least 1, got 0"):
         VarianceWatch(MODEL, DIGITS, RECIPE, state, tmp_path / "none", every=0)
     assert not (tmp_path / "none").exists()
+
+
+def test_a_training_that_diverges_says_so_though_somebody_watches(tmp_path: Path) -> None:
+    recipe = Recipe(epochs=3, batch=BATCH, optimizer=SGD(1e30))
+    with pytest.raises(DivergedError, match="try a smaller --lr"):
+        watched(recipe, tmp_path / "variance.jsonl", every=1)
 
 
 def test_the_bar_and_the_epochs_tell_of_the_noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,7 @@ def _any_output(likelihood: Any, x: Array) -> ValueAndSlope:
 def _bernoulli_output(x: Array, W: Array, b: Array) -> ValueAndSlope:
     """log p(x|h) for bits with logits l = h W + b, and dh: (bernoulli.3) with its linear part taken out of the loop.
 
-    With u = l / 2 and t = tanh u, log p = (x - ½)·l - Σ abs(u) - log(1 + abs(t)) + log 2   (gradient_noise.9) and
+    With u = l / 2 and t = tanh u, log p = (x - ½)·l - Σ (abs(u) - log(1 + abs(t)) + log 2)   (gradient_noise.9) and
     dh = (x - ½) Wᵀ - t (W/2)ᵀ   (gradient_noise.10).  (x - ½)·l is linear in h, so one column stands for all of W.
     """
     half_W, half_b = 0.5 * W, 0.5 * b
