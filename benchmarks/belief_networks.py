@@ -108,7 +108,6 @@ def measure_runs(folder: Path) -> None:
         )
         results["runs"][run_folder.name] = {
             "steps": run.state.step,
-            "milliseconds_per_step": round(1000 * run.state.seconds / run.state.step, 3),
             **{name: [round(bound.elbo, 3), round(bound.standard_error, 3)] for name, bound in bounds.items()},
             f"test_L{EVALUATED_SAMPLES}": round(likelihood, 3),
             "curve": [[row["step"], round(row["train_elbo"], 3)] for row in run.state.history],
@@ -155,15 +154,14 @@ def variances(model: SigmoidBeliefNetwork, theta: Array, rows: Array) -> dict[st
 def print_tables() -> None:
     """Markdown: obtained beside reported, then the variances."""
     results = json.loads(RESULTS.read_text())
-    print("| network | estimator | steps | ms a step | train bound | reported | test bound | test L100 |")
-    print("|---|---|---|---|---|---|---|---|")
-    for folder, run in results["runs"].items():
+    print("| network | estimator | steps | train bound | reported | test bound | test L100 |")
+    print("|---|---|---|---|---|---|---|")
+    order = [f"{network}_{name}" for network in NETWORKS for name in TRAINED]
+    for folder, run in sorted(results["runs"].items(), key=lambda item: (item[0] not in order, item[0])):
         network, name = folder.split("_", 1)
-        reported = REPORTED.get(network, {}).get(name)
-        print(
-            f"| {network} | {name} | {run['steps']:,} | {run['milliseconds_per_step']:.2f} | {run['train'][0]:.2f} | "
-            f"{'' if reported is None else reported} | {run['test'][0]:.2f} | {run[f'test_L{EVALUATED_SAMPLES}']:.2f} |"
-        )
+        reported = REPORTED.get(network, {}).get(name, "")
+        test = f"{run['test'][0]:.2f} | {run[f'test_L{EVALUATED_SAMPLES}']:.2f}"
+        print(f"| {network} | {name} | {run['steps']:,} | {run['train'][0]:.2f} | {reported} | {test} |")
     print()
     print("| estimator | samples | " + " | ".join(results["variances"]) + " |")
     print("|---|---|" + "---|" * len(results["variances"]))
