@@ -139,15 +139,11 @@ def state_of_model(model: Model, theta: Array, x: Array, name: str = "ELBO") -> 
     def f_of_rows(repeats: int, dtype: npt.DTypeLike) -> Integrand:
         weights, rows = theta.astype(dtype), np.tile(x, (repeats, 1)).astype(dtype)
         if isinstance(model, SigmoidBeliefNetwork):
-            return first_layer_integrand(model, weights, rows, np.empty((0, 0, latents)), _any_estimator)
+            no_noise = np.empty((0, 0, latents))  # nor an estimator: there is no layer above
+            return first_layer_integrand(model, weights, rows, no_noise, pathwise)  # one that asks for every derivative
         return ReconstructionIntegrand(model, weights, rows)
 
     return State(name, model.posterior, params, f_of_rows(1, np.float64), latents, f_of_rows=f_of_rows)
-
-
-def _any_estimator(*arguments: Any) -> Any:
-    """One that claims nothing, and so is given every derivative."""
-    raise NotImplementedError
 
 
 # ---- the costs the command knows

@@ -12,7 +12,8 @@ import numpy as np
 from numvae.arrays import Array, Pullback
 from numvae.distributions import Bernoulli
 from numvae.estimators.applicability import require_applicable
-from numvae.estimators.contract import Integrand, Reduction, declares, require_dz
+from numvae.estimators.contract import Integrand, Reduction, declares
+from numvae.estimators.pathwise import through_samples
 from numvae.estimators.relaxation import logistic_sample
 from numvae.ranges import require_number
 
@@ -52,14 +53,7 @@ class Concrete:
     ) -> tuple[Array, Pullback]:
         require_applicable(self, q, noise, reduce)
         y, relaxed_pullback = relaxed_sample(q, params, noise, self.temperature)
-        values, f_pullback = f(params, y)
-        bound, reduce_pullback = reduce(values)
-
-        def pullback(dbound: Array) -> tuple[Array, Array]:
-            dparams, dy, dtheta = f_pullback(*reduce_pullback(dbound))
-            return dparams + relaxed_pullback(require_dz(dy))[0], dtheta  # (concrete.3)
-
-        return bound, pullback
+        return through_samples(params, y, lambda dy: relaxed_pullback(dy)[0], f, reduce)  # (concrete.3)
 
 
 @declares(
@@ -88,14 +82,7 @@ class StraightThroughConcrete:
         require_applicable(self, q, noise, reduce)
         bits, _ = q.sample(params, noise)
         _, relaxed_pullback = relaxed_sample(q, params, noise, self.temperature)
-        values, f_pullback = f(params, bits)
-        bound, reduce_pullback = reduce(values)
-
-        def pullback(dbound: Array) -> tuple[Array, Array]:
-            dparams, dbits, dtheta = f_pullback(*reduce_pullback(dbound))
-            return dparams + relaxed_pullback(require_dz(dbits))[0], dtheta  # (concrete.4)
-
-        return bound, pullback
+        return through_samples(params, bits, lambda dbits: relaxed_pullback(dbits)[0], f, reduce)  # (concrete.4)
 
 
 def relaxed_sample(q: Bernoulli, params: Array, noise: Array, temperature: float) -> tuple[Array, Pullback]:

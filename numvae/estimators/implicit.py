@@ -16,7 +16,8 @@ from numvae.distributions.exponential import Exponential
 from numvae.distributions.gamma import Gamma, log_quantile_slope
 from numvae.distributions.normal import Normal
 from numvae.errors import InputError
-from numvae.estimators.contract import Integrand, Reduction, declares, require_dz
+from numvae.estimators.contract import Integrand, Reduction, declares
+from numvae.estimators.pathwise import through_samples
 
 __all__ = ["IMPLICIT_PULLBACKS", "implicit", "normal_implicit_pullback"]
 
@@ -42,15 +43,7 @@ def implicit(q: Any, params: Array, noise: Array, f: Integrand, reduce: Reductio
     """
     through_cdf = _implicit_pullback(q)
     z, _ = q.sample(params, noise)
-    values, f_pullback = f(params, z)
-    bound, reduce_pullback = reduce(values)
-
-    def pullback(dbound: Array) -> tuple[Array, Array]:
-        (dvalues,) = reduce_pullback(dbound)
-        dparams, dz, dtheta = f_pullback(dvalues)
-        return dparams + through_cdf(params, z, require_dz(dz)), dtheta  # (implicit.1)
-
-    return bound, pullback
+    return through_samples(params, z, lambda dz: through_cdf(params, z, dz), f, reduce)  # (implicit.1)
 
 
 def normal_implicit_pullback(params: Array, z: Array, dz: Array) -> Array:

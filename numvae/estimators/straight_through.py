@@ -10,7 +10,8 @@ import numpy as np
 from numvae.arrays import Array, Pullback
 from numvae.distributions import Bernoulli
 from numvae.estimators.applicability import require_applicable
-from numvae.estimators.contract import Integrand, Reduction, declares, require_dz
+from numvae.estimators.contract import Integrand, Reduction, declares
+from numvae.estimators.pathwise import through_samples
 
 __all__ = ["identity_straight_through", "straight_through"]
 
@@ -34,7 +35,9 @@ def straight_through(
     unless the bound is linear in each bit by itself.
     """
     require_applicable(straight_through, q, noise, reduce)
-    return _through(q, params, noise, f, reduce, q.std(params) ** 2)  # (straight_through.1)
+    slope = q.std(params) ** 2
+    bits, _ = q.sample(params, noise)
+    return through_samples(params, bits, lambda dz: slope * np.sum(dz, axis=0), f, reduce)  # (straight_through.1)
 
 
 @declares(
@@ -54,18 +57,5 @@ def identity_straight_through(
     gradient: each coordinate is too long by 1 / σ'.
     """
     require_applicable(identity_straight_through, q, noise, reduce)
-    return _through(q, params, noise, f, reduce, np.ones_like(params))  # (straight_through.2)
-
-
-def _through(
-    q: Bernoulli, params: Array, noise: Array, f: Integrand, reduce: Reduction, slope: Array
-) -> tuple[Array, Pullback]:
-    z, _ = q.sample(params, noise)
-    values, f_pullback = f(params, z)
-    bound, reduce_pullback = reduce(values)
-
-    def pullback(dbound: Array) -> tuple[Array, Array]:
-        dparams, dz, dtheta = f_pullback(*reduce_pullback(dbound))
-        return dparams + slope * np.sum(require_dz(dz), axis=0), dtheta
-
-    return bound, pullback
+    bits, _ = q.sample(params, noise)
+    return through_samples(params, bits, lambda dz: np.sum(dz, axis=0), f, reduce)  # (straight_through.2)
