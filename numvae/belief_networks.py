@@ -162,6 +162,10 @@ class SigmoidBeliefNetwork:
             weights = next(iter(encoder.layout.views(self.weights(theta, "encoder")[0]).values()))
             encoder.parts[0].layout.views(weights)["centre"][...] = mean
 
+    def prior_noise(self, rng: np.random.Generator, count: int, dtype: npt.DTypeLike = np.float64) -> Array:
+        """What ``draw_from_prior`` makes ``count`` draws of."""
+        return self.posterior.noise(rng, (count, self.latents), dtype)
+
     def draw_from_prior(self, theta: Array, noise: Array) -> Array:
         """z_1 by way of z_L … z_2   (belief_networks.1).  noise: (N, Z_1 + … + Z_L), z_1: (N, Z_1)."""
         noises, decoders = self.split(noise), self.weights(theta, "decoder")

@@ -30,6 +30,7 @@ from numvae.networks import LeastLogStd, Network, SharedLogStd, SigmoidMean
 from numvae.optimizers import OPTIMIZERS, Optimizer
 from numvae.parameter_file import explain, read_object, short
 from numvae.parameters import glorot, small_normal
+from numvae.priors import normal_prior
 from numvae.schedules import SCHEDULES, Schedule, WarmUp
 from numvae.training import Recipe, State, start
 
@@ -229,7 +230,7 @@ class Config(BaseModel):
         if self.model == "sbn":
             model = mlp_belief_network(features, latents=(self.latent,) * self.layers, **networks)
         else:
-            model = mlp_vae(features, latents=self.latent, prior_precision=self.prior_precision, **networks)
+            model = mlp_vae(features, latents=self.latent, prior=normal_prior(self.prior_precision), **networks)
         if model.layout.size > MOST_WEIGHTS:
             raise InputError(
                 f"hidden {self.hidden} and latent {self.latent} make a model of {model.layout.size:,} weights, more "

@@ -17,6 +17,7 @@ from numvae import layers
 from numvae.arrays import Array, Pullback
 from numvae.belief_networks import ChainIntegrand, SigmoidBeliefNetwork, first_layer_integrand
 from numvae.checks import ExpectationReport, PullbackReport, check_pullback, check_same_expectation
+from numvae.distributions.kl_divergence import kl_divergence
 from numvae.errors import CheckError
 from numvae.estimators import Estimator, pathwise, sample_mean, score_function
 from numvae.estimators.arm import disarm
@@ -188,7 +189,7 @@ def dparams_estimates(
         _, pullback = estimator(model.posterior, params, model.split(noise)[0], f, sample_mean)
         return np.asarray(pullback(ones)[0])
     _, pullback = estimator(model.posterior, params, noise, ReconstructionIntegrand(model, theta, x), sample_mean)
-    _, kl_pullback = model.posterior.kl(params, model.prior_params(params))
+    _, kl_pullback = kl_divergence(model.posterior, model.prior.family)(params, model.prior_params(params))
     dparams: npt.NDArray[np.float64] = pullback(ones)[0] + kl_pullback(-ones)[0]
     return dparams
 

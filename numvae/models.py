@@ -5,7 +5,6 @@ The VAE is here, sigmoid belief networks in ``belief_networks.py``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,17 +16,19 @@ import numpy.typing as npt
 from numvae import layers
 from numvae.arrays import Array, Pullback
 from numvae.belief_networks import OfSigns, SigmoidBeliefNetwork
-from numvae.distributions import Bernoulli, FixedStdNormal, Normal
+from numvae.distributions import Bernoulli, Normal
+from numvae.distributions.contract import params_size
 from numvae.estimators import draw_noise
 from numvae.networks import Chain, Dense, Network, SharedLogStd, mlp
 from numvae.parameters import Layout
+from numvae.priors import STANDARD_NORMAL, Prior
 
 __all__ = ["VAE", "Model", "mlp_vae", "start_at_data"]
 
 
 @dataclass(frozen=True)
 class VAE:
-    """z ~ N(0, I / prior_precision),  x ~ likelihood(decoder(z)),  q(z|x) = posterior(encoder(x))   (objectives.1).
+    """z ~ prior,  x ~ likelihood(decoder(z)),  q(z|x) = posterior(encoder(x))   (objectives.1).
 
     Its weights ``theta`` are one vector, [encoder | decoder]; ``layout`` names the pieces.
     Source: Kingma and Welling, section 3.
@@ -36,9 +37,9 @@ class VAE:
     encoder: Network
     decoder: Network
     latents: int
-    posterior: Normal = Normal()
-    likelihood: Bernoulli | Normal | FixedStdNormal = Bernoulli()
-    prior_precision: float = 1.0
+    posterior: Any = Normal()
+    likelihood: Any = Bernoulli()
+    prior: Prior = STANDARD_NORMAL
 
     @cached_property
     def layout(self) -> Layout:
@@ -58,10 +59,8 @@ class VAE:
         return self.likelihood.mean(self.decode(theta, z))
 
     def prior_params(self, like: Array) -> Array:
-        """[0 | -½ log prior_precision], shape (1, 2Z): the prior as parameters of a Normal, where ``like`` lives."""
-        params = np.zeros_like(like[:1])
-        params[..., self.latents :] = -0.5 * math.log(self.prior_precision)
-        return params
+        """The prior as parameters of its family, (1, P), where ``like`` lives."""
+        return self.prior.params(like, self.latents)
 
     def log_likelihood(self, theta: Array, z: Array, x: Array) -> tuple[Array, Pullback]:
         """log p(x|z), a rule: pullback -> (dtheta, dz, None).  z: (S, B, Z), x: (B, D), value: (S, B).
@@ -80,13 +79,26 @@ class VAE:
 
         return log_likelihood, pullback
 
+    def log_weights(self, theta: Array, x: Array, noise: Array) -> tuple[Array, Array]:
+        """log p(x|z) and log p(z) - log q(z|x) at samples of q, (S, B) each: their sum is the log importance weight."""
+        params = self.encode(theta, x)
+        z, _ = self.posterior.sample(params, noise)
+        log_prior, _ = self.prior.family.log_prob(self.prior_params(params), z)
+        log_likelihood, _ = self.likelihood.log_prob(self.decode(theta, z), x)
+        return log_likelihood, log_prior - self.posterior.log_prob(params, z)[0]
+
     def data_decoder(self, theta: Array) -> tuple[Network, Array]:
         """The network that puts out the data's parameters, and its weights."""
         return self.decoder, self.layout.views(theta)["decoder"]
 
+    def prior_noise(self, rng: np.random.Generator, count: int, dtype: npt.DTypeLike = np.float64) -> Array:
+        """What ``draw_from_prior`` makes ``count`` draws of."""
+        noise: Array = self.prior.family.noise(rng, (count, self.latents), dtype)
+        return noise
+
     def draw_from_prior(self, theta: Array, noise: Array) -> Array:
-        """z ~ N(0, I / prior_precision).  noise, z: (N, Z)."""
-        z: Array = noise / np.sqrt(self.prior_precision)
+        """z ~ p(z), (N, Z), from ``prior_noise``."""
+        z: Array = self.prior.family.sample(self.prior_params(noise), noise)[0]
         return z
 
     def layers_at(self, theta: Array, x: Array) -> list[tuple[Array, Array, int]]:
@@ -109,11 +121,12 @@ def mlp_vae(
     latents: int = 20,
     hidden: Sequence[int] = (500,),
     activation: Callable[..., tuple[Array, Pullback]] = layers.tanh,
-    likelihood: Bernoulli | Normal | FixedStdNormal = Bernoulli(),
+    posterior: Any = Normal(),
+    likelihood: Any = Bernoulli(),
     likelihood_head: Sequence[Any] = (),
-    prior_precision: float = 1.0,
+    prior: Prior = STANDARD_NORMAL,
 ) -> VAE:
-    """The paper's layout: an encoder features-hidden-2·latents and its mirror image as decoder (appendix C).
+    """The paper's layout: an encoder features-hidden-params of q, and its mirror image as decoder (appendix C).
 
     ``likelihood_head`` follows the decoder's last affine layer: ``SigmoidMean(features)`` keeps means in (0, 1),
     ``LeastLogStd(-5.5)`` the standard deviation above exp(-5.5); with ``SharedLogStd()`` the decoder puts out means
@@ -123,14 +136,15 @@ def mlp_vae(
     815824
     """
     shares_std = any(isinstance(part, SharedLogStd) for part in likelihood_head)
-    outputs = features if shares_std else features * likelihood.params_per_value
+    outputs = features if shares_std else params_size(likelihood, features)
     decoder = mlp([latents, *reversed(hidden), outputs], activation)
     return VAE(
-        encoder=mlp([features, *hidden, 2 * latents], activation),
+        encoder=mlp([features, *hidden, params_size(posterior, latents)], activation),
         decoder=Chain((*decoder.parts, *likelihood_head)),
         latents=latents,
+        posterior=posterior,
         likelihood=likelihood,
-        prior_precision=prior_precision,
+        prior=prior,
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numvae.arrays import Array, Pullback
 from numvae.belief_networks import SigmoidBeliefNetwork, chain_bound, layered_bound
 from numvae.curvature import log_likelihood_hessian_product
+from numvae.distributions.kl_divergence import kl_divergence
 from numvae.estimators import Estimator, Reduction, log_mean_exp, pathwise, sample_mean
 from numvae.models import VAE, Model
 
@@ -44,11 +45,16 @@ def elbo(model: Model, theta: Array, x: Array, noise: Array, estimator: Estimato
 def elbo_terms(
     model: VAE, theta: Array, x: Array, noise: Array, estimator: Estimator = pathwise
 ) -> tuple[tuple[Array, Array], Pullback]:
-    """The two terms of (objectives.2): (reconstruction, kl), each (B,); the pullback takes a gradient for each."""
+    """The two terms of (objectives.2): (reconstruction, kl), each (B,); the pullback takes a gradient for each.
+
+    Raises:
+        InputError: KL(posterior ‖ prior) has no closed form; ``elbo_monte_carlo`` needs none.
+    """
     params, encoder_pullback = model.encoder.of_data(model.layout.views(theta)["encoder"], x)
     f = ReconstructionIntegrand(model, theta, x)
     reconstruction, expectation_pullback = estimator(model.posterior, params, noise, f, sample_mean)
-    kl, kl_pullback = model.posterior.kl(params, model.prior_params(params))
+    divergence = kl_divergence(model.posterior, model.prior.family)
+    kl, kl_pullback = divergence(params, model.prior_params(params))
 
     def pullback(dterms: tuple[Array, Array]) -> tuple[Array, None, None]:
         dreconstruction, dkl = dterms
@@ -124,7 +130,7 @@ class MonteCarloIntegrand:
     def __call__(self, params: Array, z: Array) -> tuple[Array, Pullback]:
         q = self.model.posterior
         log_likelihood, likelihood_pullback = self.model.log_likelihood(self.theta, z, self.context)
-        log_prior, prior_pullback = q.log_prob(self.model.prior_params(params), z)
+        log_prior, prior_pullback = self.model.prior.family.log_prob(self.model.prior_params(params), z)
         log_posterior, posterior_pullback = q.log_prob(params, z)
 
         def pullback(dvalues: Array) -> tuple[Array, Array, Array]:

@@ -91,7 +91,7 @@ def _pictures(run: Run, dataset: Dataset, check: ModelCheck | None) -> dict[str,
         labels = None if dataset.test_labels is None else dataset.test_labels[:SCATTERED]
         pictures["latent_scatter"] = lambda: figures.latent_scatter(run.means(dataset.test[:SCATTERED]), labels)
         if shape is not None:
-            spread_of_prior = 1 / np.sqrt(model.prior_precision)
+            spread_of_prior = model.prior.family.std(model.prior_params(run.theta))
             pictures["manifold"] = lambda: figures.manifold(lambda z: run.decode(z * spread_of_prior), shape)
     groups = [] if check is None else [g for g in check.to_json()["groups"] if not g["inconclusive"]]
     if check is not None and groups:

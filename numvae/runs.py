@@ -124,7 +124,7 @@ class Run:
     def draw(self, count: int, seed: int | None = None) -> Array:
         """Mean images of latents drawn from the prior, (count, D)."""
         rng = generator(self.config.seed if seed is None else seed, "pictures", 1)
-        noise = self.model.posterior.noise(rng, (count, self.model.latents))
+        noise = self.model.prior_noise(rng, count)
         return self.decode(self.model.draw_from_prior(self.theta, noise))
 
     @property

@@ -15,6 +15,7 @@ from scipy import stats
 from numvae import VAE, Chain, Dense, FixedStdNormal, Normal
 from numvae.arrays import Array
 from numvae.networks import SharedLogStd
+from numvae.priors import normal_prior
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def linear_gaussian(
         decoder=Chain((Dense(latents, features), *([SharedLogStd()] if learned_std else []))),
         latents=latents,
         likelihood=Normal() if learned_std else FixedStdNormal(std),
-        prior_precision=alpha,
+        prior=normal_prior(alpha),
     )
 
     theta = np.zeros(model.layout.size)

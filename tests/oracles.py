@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from scipy import special
 from scipy.differentiate import derivative
 
 from numvae.arrays import Array
@@ -58,3 +60,19 @@ def all_bits(length: int) -> Array:
     """Every vector of ``length`` bits: (2^length, length)."""
     numbers = np.arange(2**length)[:, None]
     return (numbers >> np.arange(length) & 1).astype(np.float64)
+
+
+def level_nodes(step: float = 1 / 32, reach: float = 4.2) -> tuple[Array, Array, Array]:
+    """Levels u, their distances 1 - u, and weights: ∫₀¹ h(u) du = Σ weight h(u), by the tanh-sinh rule.
+
+    Both ends are resolved, so that h may grow without bound there, as a log-density in a tail does.
+    """
+    t = np.arange(-reach, reach + step / 2, step)
+    lower, upper = special.expit(np.pi * np.sinh(t)), special.expit(-np.pi * np.sinh(t))
+    return lower, upper, step * np.pi * np.cosh(t) * lower * upper
+
+
+def quantile(law: Any, lower: Array, upper: Array) -> Array:
+    """F⁻¹ at the level ``lower`` = 1 - ``upper``, from whichever end is nearer."""
+    value: Array = np.where(lower < 0.5, law.ppf(lower), law.isf(upper))
+    return value

@@ -12,62 +12,14 @@ from scipy import special
 
 from numvae import Bernoulli, Normal, layers
 from numvae.arrays import Array
-from numvae.checks import check_sampler
-from tests.cases import FAMILIES, SPREADS, Family, Sizes, normal_params
+from tests.cases import SPREADS, normal_params
 from tests.oracles import kl_by_quadrature, normal_nodes
 from tests.strategies import any_reals, sizes
-
-every_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.id)
 
 
 def assert_close(actual: Array, expected: Array, tolerance: float = 1e-12) -> None:
     """Equal up to rounding, measured against the largest entry."""
     np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * float(np.max(np.abs(expected))))
-
-
-@every_family
-@given(data=st.data())
-def test_log_prob_is_scipys(family: Family, data: Any) -> None:
-    params, values = drawn(family, data)
-    oracle = family.oracle(params)
-    log_prob = oracle.logpdf if hasattr(oracle.dist, "logpdf") else oracle.logpmf
-    assert_close(family.family.log_prob(params, values)[0], log_prob(values).sum(axis=-1))
-
-
-@every_family
-@given(data=st.data())
-def test_mean_std_and_entropy_are_scipys(family: Family, data: Any) -> None:
-    params, _ = drawn(family, data)
-    oracle = family.oracle(params)
-    assert_close(family.family.mean(params), oracle.mean())
-    assert_close(family.family.std(params), oracle.std())
-    assert_close(family.family.entropy(params), np.sum(oracle.entropy(), axis=-1))
-
-
-@pytest.mark.parametrize("family", [f for f in FAMILIES if hasattr(f.family, "cdf")], ids=lambda family: family.id)
-@given(data=st.data())
-def test_cdf_is_scipys(family: Family, data: Any) -> None:
-    params, values = drawn(family, data)
-    np.testing.assert_allclose(family.family.cdf(params, values), family.oracle(params).cdf(values), rtol=1e-12)
-
-
-@every_family
-def test_samples_follow_the_density(family: Family) -> None:
-    """Distribution, E[∇ log p] = 0, moments and independence, for three rows of parameters."""
-    rng = np.random.default_rng(0)
-    params = family.params.draw(rng, Sizes().shape(family.params.shape), 1.0)
-    check_sampler(family.family, params, rng=rng).assert_ok()
-
-
-def drawn(family: Family, data: Any) -> tuple[Array, Array]:
-    """Parameters and values of any sizes and any spread."""
-    n: Sizes = data.draw(sizes())
-    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
-    spread = data.draw(st.sampled_from(family.spreads))
-    params, values = (
-        argument.draw(rng, n.shape(argument.shape), spread) for argument in (family.params, family.values)
-    )
-    return params, values
 
 
 @given(data=st.data(), spread=st.sampled_from(SPREADS))

@@ -20,6 +20,7 @@ from numvae import (
 )
 from numvae.models import start_at_data
 from numvae.networks import LeastLogStd, Network, SharedLogStd, SigmoidMean
+from numvae.priors import normal_prior
 
 LIKELIHOODS = [
     (Bernoulli(), ()),
@@ -92,7 +93,7 @@ def test_a_pixel_that_never_changes_still_starts_at_a_finite_logit() -> None:
 
 def test_prior_params_are_the_precision_asked_for() -> None:
     """(objectives.1)."""
-    model = mlp_vae(3, latents=2, hidden=(2,), prior_precision=4.0)
+    model = mlp_vae(3, latents=2, hidden=(2,), prior=normal_prior(4.0))
     prior = model.prior_params(np.empty((5, 4)))
     assert prior.shape == (1, 4)
     np.testing.assert_allclose(Normal().std(prior), 0.5)

@@ -12,6 +12,7 @@ from numvae import runs, training
 from numvae.config import Config
 from numvae.datasets import DATASETS
 from numvae.errors import DivergedError, InputError
+from numvae.priors import normal_prior
 from numvae.runs import Run, claim_folder, create_run, open_run, resume_run
 from numvae.training import train
 from tests.small_runs import BATCH, DIGITS, SIDE, listing, same_state, write_digits
@@ -365,7 +366,7 @@ def test_samples_are_mean_images_and_follow_the_seed(trained):
 
 def test_samples_have_the_spread_of_the_prior(trained, monkeypatch):
     monkeypatch.setattr(Run, "decode", lambda run, z: z)
-    narrow = replace(trained, model=replace(trained.model, prior_precision=25.0))
+    narrow = replace(trained, model=replace(trained.model, prior=normal_prior(25.0)))
     np.testing.assert_allclose(narrow.draw(10), trained.draw(10) / 5)
     assert abs(trained.draw(4000).std() - 1) < 4 / np.sqrt(2 * 8000)
 

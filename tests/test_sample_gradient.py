@@ -15,6 +15,7 @@ from numvae import VAE, Activation, Chain, Dense, FixedStdNormal, Normal, layers
 from numvae.arrays import Array, Pullback
 from numvae.checks import check_pullback
 from numvae.errors import CheckError
+from numvae.priors import normal_prior
 from numvae.sample_gradient import sample_bound
 from tests.cases import Sizes, positives, reals
 
@@ -53,7 +54,7 @@ def test_all_four_gradients_are_those_of_the_rules() -> None:
     n, rng = Sizes(), np.random.default_rng(1)
     W, b, mean, variance, x, noise = arguments(rng)
     decoder = Chain((Dense(n.Z, n.D), Activation(layers.sigmoid)))
-    model = VAE(Dense(n.D, 2 * n.Z), decoder, n.Z, likelihood=FixedStdNormal(BETA**-0.5), prior_precision=ALPHA)
+    model = VAE(Dense(n.D, 2 * n.Z), decoder, n.Z, likelihood=FixedStdNormal(BETA**-0.5), prior=normal_prior(ALPHA))
     theta = np.concatenate([np.zeros(model.encoder.layout.size), W.T.ravel(), b])
     q, prior = normal_pair(mean, variance)
 

@@ -65,7 +65,7 @@ def disagreements(root: Path) -> list[str]:
                 if label not in in_code and not is_step(label)
             ),
             *(
-                f"({label}) stands at {places[0]}, but no test names it: put it into its case in tests/cases.py"
+                f"({label}) stands at {places[0]}, but no test names it: put it into its case in tests/cases"
                 for label, places in in_code.items()
                 if label not in in_tests and not is_step(label)
             ),

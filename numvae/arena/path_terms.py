@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from numvae.arrays import Array
+from numvae.distributions.kl_divergence import kl_divergence
 from numvae.errors import InputError
 from numvae.estimators import Reduction, leave_one_out, log_mean_exp, sample_mean
 from numvae.models import VAE
@@ -148,7 +149,7 @@ def _terms(model: VAE, theta: Array, params: Array, x: Array, noise: Array, redu
     q, params, x = model.posterior, np.tile(params, (repeats, 1)), np.tile(x, (repeats, 1))
     z, through_z = q.sample(params, noise.reshape(samples, repeats * rows, latents))
     log_likelihood, likelihood_pullback = model.log_likelihood(theta, z, x)
-    log_prior, prior_pullback = q.log_prob(model.prior_params(params), z)
+    log_prior, prior_pullback = model.prior.family.log_prob(model.prior_params(params), z)
     log_q, q_pullback = q.log_prob(params, z)
     log_weights = log_likelihood + log_prior - log_q
     bound, reduce_pullback = reduce(log_weights)
@@ -173,7 +174,7 @@ def _terms(model: VAE, theta: Array, params: Array, x: Array, noise: Array, redu
         terms["score of decoder"] = score(log_likelihood)
         terms["score of prior"] = score(log_prior)
         terms["score of log q"] = score(-log_q)
-        _, kl_pullback = q.kl(params, model.prior_params(params))
+        _, kl_pullback = kl_divergence(q, model.prior.family)(params, model.prior_params(params))
         terms["analytic KL"] = kl_pullback(-np.ones_like(bound))[0]
     return {name: term.reshape(repeats, rows, -1) for name, term in terms.items()}
 

@@ -164,7 +164,7 @@ def _value_shape(family: Any, params: Array) -> tuple[int, ...]:
 def _draw_problem(family: Sampled, params: Array, noise: Array, z: Array, samples: int, shape: tuple[int, ...]) -> str:
     """What is wrong before any statistics; empty if nothing is."""
     full = (samples, *shape)
-    if noise.shape != full:
+    if noise.shape[:-1] != full[:-1] or noise.shape[-1] < full[-1]:
         return f"noise has shape {noise.shape} where {full} was asked for: entries would share it"
     if z.shape != full:
         return f"samples have shape {z.shape} for noise of shape {full}"

@@ -6,12 +6,14 @@ Derivations: ``derivations/exponential.md``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import sum_to_shape
+from numvae.distributions.contract import Support
 
 __all__ = ["Exponential"]
 
@@ -26,8 +28,11 @@ class Exponential:
     array([0.30685282])
     """
 
+    param_names = ("log_rate",)
     params_per_value = 1
     discrete = False
+    support: ClassVar[Support] = "positive"
+    noise_kind = "uniform"
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Uniform noise on [0, 1) of the values' shape."""

@@ -6,12 +6,14 @@ Derivations: ``derivations/gamma.md``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import halves, sum_to_shape
+from numvae.distributions.contract import Support, least_positive
 
 __all__ = ["Gamma", "log_quantile", "log_quantile_slope", "trigamma"]
 
@@ -34,8 +36,11 @@ class Gamma:
     array([[1.5]])
     """
 
+    param_names = ("log_shape", "log_rate")
     params_per_value = 2
     discrete = False
+    support: ClassVar[Support] = "positive"
+    noise_kind = "uniform"
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Uniform noise on [0, 1) of the values' shape."""
@@ -52,7 +57,7 @@ class Gamma:
         shape = np.exp(log_shape.astype(np.float64))
         log_unit = log_quantile(shape, noise)
         z = np.exp(log_unit - log_rate)  # (gamma.1)
-        z = np.maximum(z, np.finfo(params.dtype).tiny).astype(params.dtype)
+        z = np.maximum(z, least_positive(params.dtype)).astype(params.dtype)
 
         def pullback(dz: Array) -> tuple[Array, None]:
             dlog_z = dz * z

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import halves, sum_to_shape
+from numvae.distributions.contract import Support
 from numvae.errors import InputError
 
 __all__ = ["FixedStdNormal", "Normal"]
@@ -31,8 +33,11 @@ class Normal:
     array([0.5])
     """
 
+    param_names = ("mean", "log_std")
     params_per_value = 2
     discrete = False
+    support: ClassVar[Support] = "reals"
+    noise_kind = "normal"
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Standard normal noise of the values' shape."""
@@ -133,8 +138,11 @@ class FixedStdNormal:
     """
 
     fixed_std: float = 1.0
+    param_names = ("mean",)
     params_per_value = 1
     discrete = False
+    support: ClassVar[Support] = "reals"
+    noise_kind = "normal"
 
     def __post_init__(self) -> None:
         if not 0 < self.fixed_std < math.inf:

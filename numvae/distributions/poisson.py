@@ -6,12 +6,14 @@ Derivations: ``derivations/poisson.md``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import sum_to_shape
+from numvae.distributions.contract import Support
 from numvae.errors import InputError
 
 __all__ = ["Poisson"]
@@ -30,8 +32,10 @@ class Poisson:
     array([-1.])
     """
 
+    param_names = ("log_rate",)
     params_per_value = 1
     discrete = True
+    support: ClassVar[Support] = "counts"
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Uniform noise on [0, 1) of the values' shape."""

@@ -84,6 +84,8 @@ class Claims:
     pullback_calls: Calls = lambda S, Z: S
     uses_dz: bool = False
     """Whether it needs the derivative of f in z; one that does not works for any f."""
+    moving_support: bool = False
+    """Whether it is right also where the parameters move the ends of the support: E[∇ log q] then is not zero."""
     uses_hessian: bool = False
     """Whether it needs ``f.hessian_product``."""
     least_samples: int = 1
@@ -92,12 +94,14 @@ class Claims:
     source: str = ""
 
     def cover(self, q: Any) -> bool:
-        """Whether the estimator is one for the family.
+        """Whether the estimator is one for the family: its kind of variables, and a support that stays where it is.
 
         >>> from numvae import Bernoulli, Normal
         >>> Claims("continuous").cover(Normal()), Claims("continuous").cover(Bernoulli())
         (True, False)
         """
+        if getattr(q, "support_moves", False) and not self.moving_support:
+            return False
         kind = "discrete" if getattr(q, "discrete", False) else "continuous"
         return self.variables in ("any", kind, type(q).__name__)
 

@@ -15,9 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from numvae.arrays import Array, Pullback
-from numvae.distributions.exponential import Exponential
-from numvae.distributions.gamma import Gamma
-from numvae.distributions.normal import FixedStdNormal, Normal
 from numvae.errors import InputError
 from numvae.estimators.applicability import require_reduction
 from numvae.estimators.contract import Claims, Estimator, Integrand, Reduction, claims_of, name_of
@@ -51,13 +48,8 @@ def _normal_quantile(uniform: Array) -> Array:
 NORMAL_NOISE = NoiseLaw(mirror=np.negative, quantile=_normal_quantile)
 UNIFORM_NOISE = NoiseLaw(mirror=lambda uniform: _below_one(1 - uniform), quantile=lambda uniform: uniform)
 
-NOISE_LAWS: dict[type, NoiseLaw] = {
-    Normal: NORMAL_NOISE,
-    FixedStdNormal: NORMAL_NOISE,
-    Exponential: UNIFORM_NOISE,
-    Gamma: UNIFORM_NOISE,
-}
-"""Family -> the law of its noise; a family of one's own may say it by an attribute ``noise_law``."""
+NOISE_LAWS: dict[str, NoiseLaw] = {"normal": NORMAL_NOISE, "uniform": UNIFORM_NOISE}
+"""What a family's attribute ``noise_kind`` calls the law of its noise."""
 
 SAMPLE_BY_SAMPLE: tuple[Estimator, ...] = (pathwise, implicit, sticking_the_landing)
 """Estimators that let no sample look at the others: the only ones that may be given coupled samples."""
@@ -70,6 +62,7 @@ class Antithetic:
     For ``sample_mean``.  Under ``log_mean_exp`` the gradient is that of another bound, of samples in pairs.
     Source: Hammersley and Morton 1956.
 
+    >>> from numvae import Normal
     >>> noise = Antithetic(pathwise).noise(Normal(), np.random.default_rng(0), (2, 1, 1))
     >>> float(noise.sum())
     0.0
@@ -111,6 +104,7 @@ class QuasiMonteCarlo:
     Each row shifts the points by random bits of its own, so rows are independent, and each single sample has exactly
     the family's law.  For ``sample_mean``; best when S is a power of two.  Source: Sobol 1967; Buchholz et al. 2018.
 
+    >>> from numvae import Normal
     >>> noise = QuasiMonteCarlo(pathwise).noise(Normal(), np.random.default_rng(0), (4, 1, 1))
     >>> int((noise > 0).sum())  # of four samples two are above the median, always
     2
@@ -161,11 +155,10 @@ def _sobol_cells(samples: int, dimensions: int) -> tuple[npt.NDArray[np.int64], 
 
 
 def _noise_law(q: Any) -> NoiseLaw:
-    law: NoiseLaw | None = getattr(q, "noise_law", NOISE_LAWS.get(type(q)))
+    law = NOISE_LAWS.get(getattr(q, "noise_kind", ""))
     if law is None:
         raise InputError(
-            f"the law of {type(q).__name__}'s noise is not known; give the family a noise_law, NORMAL_NOISE or "
-            "UNIFORM_NOISE"
+            f"{type(q).__name__} says no law of its noise; give the family a noise_kind, {' or '.join(NOISE_LAWS)}"
         )
     return law
 

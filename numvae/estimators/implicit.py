@@ -28,6 +28,7 @@ ImplicitPullback: TypeAlias = Callable[[Array, Array, Array], Array]
 @declares(
     variables="continuous",
     uses_dz=True,
+    moving_support=True,
     reductions=("sample_mean", "log_mean_exp"),
     source="Figurnov, Mohamed and Mnih 2018",
 )

@@ -16,6 +16,7 @@ __all__ = ["pathwise", "through_samples"]
 @declares(
     variables="continuous",
     uses_dz=True,
+    moving_support=True,
     reductions=("sample_mean", "log_mean_exp"),
     source="Kingma and Welling 2013, section 2.4",
 )

@@ -18,6 +18,7 @@ from numvae.estimators.doubly_reparameterized import doubly_reparameterized
 from numvae.estimators.reweighted import doubly_reparameterized_wake_sleep, reweighted_wake_sleep
 from numvae.estimators.sticking_the_landing import sticking_the_landing, sticking_the_landing_iwae
 from numvae.models import VAE
+from numvae.priors import normal_prior
 from tests.linear_gaussian import linear_gaussian
 
 ESTIMATORS: dict[str, Estimator] = {
@@ -36,7 +37,7 @@ EVERY_SUM = [(reduction, name) for reduction, sums in SUMS.items() for name in s
 def small(samples: int = 3, repeats: int = 4) -> tuple[VAE, Array, Array, Array]:
     """A VAE with two latents off its optimum, two images of five bits, and noise (S, R, B, Z)."""
     rng = np.random.default_rng(3)
-    model = mlp_vae(5, latents=2, hidden=(4,), prior_precision=1.7)
+    model = mlp_vae(5, latents=2, hidden=(4,), prior=normal_prior(1.7))
     theta = 0.5 * rng.standard_normal(model.layout.size)
     x = rng.integers(2, size=(2, 5)).astype(np.float64)
     return model, theta, x, rng.standard_normal((samples, repeats, 2, 2))

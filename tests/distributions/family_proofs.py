@@ -1,4 +1,4 @@
-"""The proofs of ``test_pullbacks.py`` and ``test_laws.py``, for families with their cases beside their own tests."""
+"""What several families' own tests share: rules on the stand-in device, integrals, KL divergences by samples."""
 
 from __future__ import annotations
 
@@ -6,45 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pytest
 from scipy import integrate
 
 from numvae.arrays import Array
-from tests import test_laws, test_pullbacks
-from tests.cases import Argument, Case, Family
+from tests import test_pullbacks
+from tests.cases import Case
 from tests.device_array import asarray, asnumpy
-
-RULE_PROOFS: tuple[Callable[[Case], None], ...] = (
-    test_pullbacks.test_pullback_is_the_derivative,
-    test_pullbacks.test_value_and_gradients_have_the_shapes_of_the_table,
-    test_pullbacks.test_pullback_is_linear_and_gives_the_same_twice,
-    test_pullbacks.test_single_precision_stays_single,
-    test_pullbacks.test_rows_are_independent,
-    test_pullbacks.test_never_waits_for_the_device_nor_moves_arrays,
-)
-LAWS: tuple[Callable[[Family], None], ...] = (
-    test_laws.test_log_prob_is_scipys,
-    test_laws.test_cdf_is_scipys,
-    test_laws.test_samples_follow_the_density,
-)
-
-every_rule_proof = pytest.mark.parametrize("proof", RULE_PROOFS, ids=lambda p: p.__name__.removeprefix("test_"))
-every_law = pytest.mark.parametrize("law", LAWS, ids=lambda p: p.__name__.removeprefix("test_"))
-
-
-def uniforms(shape: str) -> Argument:
-    """Uniform noise on [0, 1)."""
-    return Argument(shape, lambda rng, numbers, spread: rng.random(numbers))
-
-
-def logs(shape: str, least: float = -2.3, most: float = 2.3) -> Argument:
-    """Logarithms of positive numbers, by default from 0.1 to 10."""
-    return Argument(shape, lambda rng, numbers, spread: rng.uniform(least, most, numbers))
-
-
-def counts(shape: str) -> Argument:
-    """0, 1, 2, … as floating-point numbers."""
-    return Argument(shape, lambda rng, numbers, spread: rng.poisson(4.0, numbers).astype(np.float64))
 
 
 def runs_elsewhere(case: Case) -> None:

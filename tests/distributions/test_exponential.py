@@ -7,64 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from numvae.arena.truth import exact_value
 from numvae.arrays import Array
 from numvae.checks import check_sampler
 from numvae.distributions.exponential import Exponential
-from tests import test_laws
-from tests.cases import Case, Family
-from tests.distributions.family_proofs import (
-    every_law,
-    every_rule_proof,
-    integral,
-    logs,
-    monte_carlo_kl_score,
-    runs_elsewhere,
-    uniforms,
-)
+from tests.cases import logs
+from tests.distributions.family_proofs import integral, monte_carlo_kl_score
 
 PARAMS, VALUES = logs("B, Z", -4.6, 4.6), logs("S, B, Z")
 Q = Exponential()
-
-CASES = [
-    Case("Exponential.sample", "exponential.1 exponential.2", Q.sample, (PARAMS, uniforms("S, B, Z")), "S, B, Z"),
-    Case("Exponential.log_prob", "exponential.3 exponential.4", Q.log_prob, (PARAMS, VALUES), "S, B"),
-    Case("Exponential.kl", "exponential.5 exponential.6", Q.kl, (PARAMS, PARAMS), "B"),
-    Case("Exponential.kl to one prior", "exponential.5 exponential.6", Q.kl, (PARAMS, logs("1, Z")), "B"),
-]
-FAMILY = Family(
-    "Exponential",
-    "exponential.1 exponential.3 exponential.7 exponential.8 exponential.9",
-    Q,
-    logs("B, Z", -6.9, 6.9),
-    uniforms("B, Z"),
-    lambda params: stats.expon(scale=np.exp(-params)),
-)
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-
-
-@every_case
-@every_rule_proof
-def test_rule(proof: Any, case: Case) -> None:
-    proof(case)
-
-
-@every_case
-def test_runs_on_a_device(case: Case) -> None:
-    runs_elsewhere(case)
-
-
-@every_law
-def test_law(law: Any) -> None:
-    """(exponential.1), (exponential.3), (exponential.9)."""
-    law(FAMILY)
-
-
-def test_mean_std_and_entropy_are_scipys() -> None:
-    """(exponential.7), (exponential.8)."""
-    test_laws.test_mean_std_and_entropy_are_scipys(FAMILY)
 
 
 def test_sample_and_gradient_by_hand() -> None:

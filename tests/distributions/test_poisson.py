@@ -14,57 +14,11 @@ from numvae.arrays import Array
 from numvae.checks import check_sampler
 from numvae.distributions.poisson import Poisson
 from numvae.errors import InputError
-from tests import test_laws
-from tests.cases import Argument, Case, Family
-from tests.distributions.family_proofs import (
-    counts,
-    every_rule_proof,
-    logs,
-    monte_carlo_kl_score,
-    runs_elsewhere,
-)
+from tests.cases import counts, logs
+from tests.distributions.family_proofs import monte_carlo_kl_score
 
 Q = Poisson()
 PARAMS, VALUES = logs("B, Z"), counts("S, B, Z")
-CASES = [
-    Case("Poisson.log_prob", "poisson.2 poisson.3", Q.log_prob, (PARAMS, VALUES), "S, B"),
-    Case("Poisson.relaxed_log_prob", "poisson.4", Q.relaxed_log_prob, (PARAMS, VALUES), "S, B"),
-    Case("Poisson.kl", "poisson.5 poisson.6", Q.kl, (PARAMS, PARAMS), "B"),
-    Case("Poisson.kl to one prior", "poisson.5 poisson.6", Q.kl, (PARAMS, logs("1, Z")), "B"),
-]
-FAMILY = Family(
-    "Poisson",
-    "poisson.1 poisson.2 poisson.7 poisson.8",
-    Q,
-    logs("B, Z", -4.6, 6.9),
-    Argument("B, Z", lambda rng, numbers, spread: rng.poisson(9.0, numbers).astype(np.float64)),
-    lambda params: stats.poisson(np.exp(params)),
-)
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-
-
-@every_case
-@every_rule_proof
-def test_rule(proof: Any, case: Case) -> None:
-    proof(case)
-
-
-@every_case
-def test_runs_on_a_device(case: Case) -> None:
-    runs_elsewhere(case)
-
-
-def test_log_prob_and_cdf_are_scipys() -> None:
-    """(poisson.2), (poisson.8)."""
-    test_laws.test_log_prob_is_scipys(FAMILY)
-    test_laws.test_cdf_is_scipys(FAMILY)
-
-
-def test_mean_and_std_are_scipys() -> None:
-    """(poisson.7)."""
-    log_rate = np.linspace(-7, 7, 15)
-    np.testing.assert_allclose(Q.mean(log_rate), stats.poisson(np.exp(log_rate)).mean(), rtol=1e-13)
-    np.testing.assert_allclose(Q.std(log_rate), stats.poisson(np.exp(log_rate)).std(), rtol=1e-13)
 
 
 @pytest.mark.parametrize("rate", [1e-6, 0.03, 0.7, 4.0, 30.0, 500.0, 1e4, 1e6])

@@ -171,7 +171,7 @@ def test_a_shift_of_the_samples_together_is_noticed() -> None:
 
 @WRAPPERS
 def test_an_unknown_law_of_noise_is_refused(wrapper: Any) -> None:
-    with pytest.raises(InputError, match="the law of Bernoulli's noise is not known"):
+    with pytest.raises(InputError, match="Bernoulli says no law of its noise"):
         wrapper(pathwise).noise(Bernoulli(), np.random.default_rng(0), (2, 3, 1))
 
 

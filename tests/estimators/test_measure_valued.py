@@ -23,8 +23,8 @@ from numvae.distributions.poisson import Poisson
 from numvae.errors import InputError
 from numvae.estimators import Reduction, claims_of, draw_noise
 from numvae.estimators.measure_valued import DECOMPOSITIONS, Decomposition, Difference, MeasureValued
-from tests.cases import Argument, Case
-from tests.distributions.family_proofs import logs, runs_elsewhere
+from tests.cases import Argument, Case, logs
+from tests.distributions.family_proofs import runs_elsewhere
 from tests.estimators.rule_proofs import every_proof
 
 PROBLEMS = CONTINUOUS + POSITIVE + DISCRETE + COUNTS

@@ -1,25 +1,17 @@
-"""The case table: one line per rule, over which the proofs are written once.
-
-A case says what a rule takes and gives in the letters of ``derivations/notation.md``: S samples, B rows, D data
-features, Z latents, H hidden units.  ``"S, B, 2*Z"`` is a shape, and the axis called B is the axis of rows.  Its labels
-become the test's id, so that ``pytest -k normal.3`` runs the proofs of an equation.
-"""
+"""The case table of everything but the families: layers, networks, reductions, estimators, objectives."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy import stats
-from scipy.special import expit
 
 from numvae import (
     VAE,
     Activation,
-    Bernoulli,
     Chain,
     Dense,
     FixedStdNormal,
@@ -38,118 +30,25 @@ from numvae import (
 from numvae.arrays import Array, Pullback
 from numvae.networks import LeastLogStd, SharedLogStd, SigmoidMean
 from numvae.objectives import elbo_terms, minibatch_estimate, weight_log_prior
+from numvae.priors import normal_prior
 from numvae.sample_gradient import sample_bound
-
-Rule = Callable[..., tuple[Any, Pullback]]
-
-
-SPREADS = (0.01, 1.0, 20.0)
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How long each axis is; pairwise distinct, so that a transposed matrix cannot pass."""
-
-    S: int = 7
-    B: int = 3
-    D: int = 5
-    Z: int = 2
-    H: int = 6
-
-    def shape(self, letters: str) -> tuple[int, ...]:
-        """``"B, 2*Z"`` in numbers; ``""`` is the shape of a single number."""
-        return tuple(eval(f"({letters},)", {}, asdict(self))) if letters else ()
-
-
-@dataclass(frozen=True)
-class Argument:
-    """What a rule takes: its shape in letters, and how values of a given spread are drawn."""
-
-    shape: str
-    draw: Callable[[np.random.Generator, tuple[int, ...], float], Array]
-
-
-def rows_axis(letters: str) -> int | None:
-    """Where the axis of rows stands in a shape; None where there is none."""
-    axes = [axis.strip() for axis in letters.split(",")]
-    return axes.index("B") if "B" in axes else None
-
-
-def reals(shape: str) -> Argument:
-    """Any real numbers, of the spread asked for."""
-    return Argument(shape, lambda rng, numbers, spread: spread * rng.standard_normal(numbers))
-
-
-def noise(shape: str) -> Argument:
-    """Standard normal noise."""
-    return Argument(shape, lambda rng, numbers, spread: rng.standard_normal(numbers))
-
-
-def weights(shape: str) -> Argument:
-    """The weights of a network, of a size at which its units are not saturated."""
-    return Argument(shape, lambda rng, numbers, spread: 0.5 * rng.standard_normal(numbers))
-
-
-def bits(shape: str) -> Argument:
-    """Zeros and ones, as floating-point numbers."""
-    return Argument(shape, lambda rng, numbers, spread: rng.integers(2, size=numbers).astype(np.float64))
-
-
-def positives(shape: str) -> Argument:
-    """Positive numbers over two orders of magnitude."""
-    return Argument(shape, lambda rng, numbers, spread: np.exp(rng.uniform(-2.3, 2.3, numbers)))
-
-
-def normal_params(shape: str) -> Argument:
-    """[mean | log_std], standard deviations from 0.1 to 10."""
-
-    def draw(rng: np.random.Generator, numbers: tuple[int, ...], spread: float) -> Array:
-        half = (*numbers[:-1], numbers[-1] // 2)
-        return np.concatenate([spread * rng.standard_normal(half), rng.uniform(-2.3, 2.3, half)], axis=-1)
-
-    return Argument(shape, draw)
-
-
-@dataclass(frozen=True)
-class Sized:
-    """A rule that depends on the sizes, as a network does: how to make it."""
-
-    make: Callable[[Sizes], Rule]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One rule: what it is called, its labels, what it takes and what it gives.
-
-    ``kinks``: a function with corners, where finite differences are allowed 1e-6 instead of 1e-8.
-    ``on_average``: an estimator whose pullback is right only on average; ``test_estimators.py`` proves it.
-    """
-
-    name: str
-    labels: str
-    rule: Rule | Sized
-    takes: tuple[Argument, ...]
-    gives: str
-    kinks: bool = False
-    on_average: bool = False
-
-    @property
-    def id(self) -> str:
-        """What pytest calls it: ``normal.1+normal.2 Normal.sample``."""
-        return f"{self.labels.replace(' ', '+')} {self.name}"
-
-    @property
-    def tolerance(self) -> float:
-        """The relative error that finite differences are allowed."""
-        return 1e-6 if self.kinks else 1e-8
-
-    def at(self, sizes: Sizes) -> Rule:
-        """The rule for arrays of the given sizes."""
-        return self.rule.make(sizes) if isinstance(self.rule, Sized) else self.rule
-
-    def arguments(self, sizes: Sizes, rng: np.random.Generator, spread: float = 1.0) -> list[Array]:
-        """One array for every argument."""
-        return [argument.draw(rng, sizes.shape(argument.shape), spread) for argument in self.takes]
+from tests.cases.kit import (
+    BITS,
+    GREYS,
+    LATENTS,
+    NOISE,
+    PARAMS,
+    Argument,
+    Case,
+    Estimation,
+    Rule,
+    Sized,
+    Sizes,
+    noise,
+    positives,
+    reals,
+    weights,
+)
 
 
 def log_ratio(target: Array) -> Callable[[Array, Array], tuple[Array, Pullback]]:
@@ -200,10 +99,6 @@ class Model:
     kinks: bool = False
 
 
-PARAMS, NOISE, LATENTS = normal_params("B, 2*Z"), noise("S, B, Z"), reals("S, B, Z")
-GREYS, BITS = reals("B, D"), bits("B, D")
-GREYS_PARAMS, OUTPUTS = normal_params("S, B, 2*D"), reals("S, B, D")
-
 BITS_VAE = Model(
     lambda n: mlp_vae(n.D, latents=n.Z, hidden=(n.H,)),
     "(D+1)*H + (H+1)*2*Z + (Z+1)*H + (H+1)*D",
@@ -216,7 +111,7 @@ GREYS_VAE = Model(
         hidden=(n.H,),
         likelihood=Normal(),
         likelihood_head=(LeastLogStd(-1.0), SigmoidMean(n.D)),
-        prior_precision=2.0,
+        prior=normal_prior(2.0),
     ),
     "(D+1)*H + (H+1)*2*Z + (Z+1)*H + (H+1)*2*D",
     GREYS,
@@ -281,16 +176,6 @@ CASES = [
     Case("LeastLogStd", "networks.4 networks.5", LeastLogStd(-2.0), HEAD, "S, B, 2*D"),
     Case("SigmoidMean", "networks.6 networks.7", Sized(lambda n: SigmoidMean(n.D)), HEAD, "S, B, 2*D"),
 
-    Case("Normal.sample", "normal.1 normal.2", Normal().sample, (PARAMS, NOISE), "S, B, Z"),
-    Case("Normal.log_prob", "normal.3 normal.4", Normal().log_prob, (PARAMS, LATENTS), "S, B"),
-    Case("Normal.log_prob of data", "normal.3 normal.4", Normal().log_prob, (GREYS_PARAMS, GREYS), "S, B"),
-    Case("Normal.kl", "normal.5 normal.6", Normal().kl, (PARAMS, PARAMS), "B"),
-    Case("Normal.kl to one prior", "normal.5 normal.6", Normal().kl, (PARAMS, normal_params("1, 2*Z")), "B"),
-    Case("FixedStdNormal.sample", "normal.1", FixedStdNormal(0.3).sample, (GREYS, noise("S, B, D")), "S, B, D"),
-    Case("FixedStdNormal.log_prob", "normal.9 normal.10", FixedStdNormal(0.3).log_prob, (OUTPUTS, GREYS), "S, B"),
-    Case("Bernoulli.log_prob", "bernoulli.2 bernoulli.3 bernoulli.4", Bernoulli().log_prob, (OUTPUTS, BITS), "S, B"),
-    Case("Bernoulli.relaxed_log_prob", "bernoulli.7", Bernoulli().relaxed_log_prob, (OUTPUTS, BITS), "S, B"),
-    Case("Bernoulli.log_prob of one row", "bernoulli.2 bernoulli.4", Bernoulli().log_prob, (reals("1, D"), BITS), "B"),
 
     Case("sample_mean", "reductions.1 reductions.2", sample_mean, (reals("S, B"),), "B"),
     Case("log_mean_exp", "reductions.3 reductions.4", log_mean_exp, (reals("S, B"),), "B"),
@@ -315,71 +200,6 @@ CASES = [
     Case("sample_bound", SAMPLE_GRADIENT, partial(sample_bound, alpha=0.7, beta=3.0), SAMPLE_BOUND, "B"),
 ]
 # fmt: on
-
-
-@dataclass(frozen=True)
-class Family:
-    """One family of distributions: what its parameters and values look like, and who knows it without numvae.
-
-    ``spreads``: how far out the oracle itself keeps twelve digits.
-    """
-
-    name: str
-    labels: str
-    family: Any
-    params: Argument
-    values: Argument
-    oracle: Callable[[Array], Any]
-    spreads: tuple[float, ...] = SPREADS
-
-    @property
-    def id(self) -> str:
-        """What pytest calls it."""
-        return f"{self.labels.replace(' ', '+')} {self.name}"
-
-
-def scipy_normal(params: Array) -> Any:
-    """The same distributions, one per coordinate, as scipy sees them."""
-    mean, log_std = np.split(params, 2, axis=-1)
-    return stats.norm(mean, np.exp(log_std))
-
-
-FAMILIES = [
-    Family("Normal", "normal.1 normal.3 normal.7 normal.8", Normal(), PARAMS, LATENTS, scipy_normal),
-    Family(
-        "FixedStdNormal",
-        "normal.1 normal.7 normal.8 normal.9",
-        FixedStdNormal(0.3),
-        GREYS,
-        GREYS,
-        lambda params: stats.norm(params, 0.3),
-    ),
-    Family(
-        "Bernoulli",
-        "bernoulli.1 bernoulli.2 bernoulli.5 bernoulli.6",
-        Bernoulli(),
-        GREYS,
-        BITS,
-        lambda params: stats.bernoulli(expit(params)),
-        spreads=(0.01, 1.0),
-    ),
-]
-
-
-@dataclass(frozen=True)
-class Estimation:
-    """One estimator under one reduction."""
-
-    name: str
-    labels: str
-    estimator: Any
-    reduce: Any
-    samples: int
-
-    @property
-    def id(self) -> str:
-        """What pytest calls it."""
-        return f"{self.labels.replace(' ', '+')} {self.name} {self.reduce.__name__} of {self.samples}"
 
 
 ESTIMATIONS = [

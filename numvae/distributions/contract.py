@@ -1,0 +1,80 @@
+"""What a family of distributions says of itself, and what it offers.
+
+A family is a frozen dataclass without arrays.  It offers what it has of ``noise``, ``sample``, ``log_prob`` and ``kl``
+as rules, ``mean``, ``std``, ``entropy``, ``cdf`` and ``quantile`` as plain functions, and says where its values lie.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from numvae.arrays import Array, Pullback
+
+__all__ = ["Family", "Support", "inside", "least_positive", "params_size"]
+
+Support: TypeAlias = Literal["reals", "positive", "unit interval", "simplex", "bits", "counts", "grey levels", "codes"]
+
+WITHIN: dict[Support, tuple[Support, ...]] = {
+    "reals": ("reals",),
+    "positive": ("positive", "reals"),
+    "unit interval": ("unit interval", "positive", "reals"),
+    "simplex": ("simplex",),
+    "bits": ("bits",),
+    "counts": ("counts",),
+    "grey levels": ("grey levels",),
+    "codes": ("codes",),
+}
+
+
+class Family(Protocol):
+    """What every family offers; ``sample`` and the rest are there where the mathematics has them."""
+
+    @property
+    def discrete(self) -> bool:
+        """Whether values are separate numbers, so that there is no path for a gradient through a sample."""
+
+    @property
+    def support(self) -> Support:
+        """Where values lie."""
+
+    def log_prob(self, params: Array, value: Array) -> tuple[Array, Pullback]:
+        """Log-density or log-mass, summed over the last axis; pullback -> (dparams, dvalue)."""
+
+    def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = ...) -> Array:
+        """Noise for values of ``shape``; its last axis is longer where a value takes several numbers."""
+
+    def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
+        """Values from noise; pullback -> (dparams, None)."""
+
+
+def params_size(family: Any, values: int) -> int:
+    """How many parameters a network puts out for so many values: the length P of the last axis of ``params``.
+
+    >>> from numvae.distributions import Normal
+    >>> params_size(Normal(), 20)
+    40
+    """
+    own = getattr(family, "params_size", None)
+    return int(family.params_per_value * values if own is None else own(values))
+
+
+def least_positive(dtype: npt.DTypeLike) -> float:
+    """The smallest positive sample: what is smaller is given as this, whose inverse and its multiples are finite.
+
+    >>> least_positive(np.float32) < 2e-35
+    True
+    """
+    return float(np.finfo(dtype).tiny) * 1024
+
+
+def inside(q: Any, p: Any) -> bool:
+    """Whether every value of q has a density under p; otherwise KL(q ‖ p) is infinite.
+
+    >>> from numvae.distributions import Exponential, Normal
+    >>> inside(Exponential(), Normal()), inside(Normal(), Exponential())
+    (True, False)
+    """
+    return p.support in WITHIN[q.support]
