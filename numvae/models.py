@@ -56,7 +56,8 @@ class VAE:
 
     def decode_mean(self, theta: Array, z: Array) -> Array:
         """E[x|z], what a picture of a decoded point shows.  z: (..., Z), mean: (..., D)."""
-        return self.likelihood.mean(self.decode(theta, z))
+        mean: Array = self.likelihood.mean(self.decode(theta, z))
+        return mean
 
     def prior_params(self, like: Array) -> Array:
         """The prior as parameters of its family, (1, P), where ``like`` lives."""

@@ -4,13 +4,13 @@
 ``pytest -k normal.3`` runs the proofs of an equation.
 """
 
-from tests.cases import composition, divergences, inverse_cdf, likelihoods, location_scale, rules
-from tests.cases.divergences import DIVERGENCES
+from tests.cases import bounded, composition, divergences, inverse_cdf, likelihoods, location_scale, rules
 from tests.cases.kit import *  # noqa: F403
 from tests.cases.rules import ESTIMATIONS, estimate, estimated, log_ratio
 
-FAMILY_TABLES = (location_scale, inverse_cdf, composition, likelihoods)
-CASES = [case for table in (rules, *FAMILY_TABLES, divergences) for case in table.CASES]
+FAMILY_TABLES = (location_scale, inverse_cdf, composition, bounded, likelihoods)
+CASES = [case for table in (rules, *FAMILY_TABLES) for case in table.CASES]
 FAMILIES = [family for table in FAMILY_TABLES for family in table.FAMILIES]
+DIVERGENCES = [divergence for table in (*FAMILY_TABLES, divergences) for divergence in table.DIVERGENCES]
 
 __all__ = ["CASES", "DIVERGENCES", "ESTIMATIONS", "FAMILIES", "estimate", "estimated", "log_ratio"]

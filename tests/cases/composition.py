@@ -10,7 +10,7 @@ from scipy import stats
 from numvae.arrays import Array
 from numvae.distributions import Gamma
 from numvae.distributions.broadcasting import halves
-from tests.cases.kit import Argument, Case, Family, between, blocks, logs, uniforms
+from tests.cases.kit import Argument, Case, Divergence, Family, between, blocks, logs, uniforms
 
 GAMMA_PARAMS, UNIFORM = logs("B, 2*Z", -1.6, 2.3), uniforms("S, B, Z")
 GAMMA_VALUES = Argument("S, B, Z", lambda rng, numbers, spread: np.exp(rng.uniform(-2.3, 2.3, numbers)))
@@ -42,4 +42,10 @@ FAMILIES = [
         wide=blocks("B, 2", between(np.log(1e-2), np.log(1e3)), between(-6.9, 6.9)),
         gradient="quantile",
     ),
+]
+
+ONE_GAMMA = blocks("B, 2", between(-0.7, 1.5), between(-1, 1))
+
+DIVERGENCES = [
+    Divergence("Gamma", "gamma.8", Gamma(), Gamma(), ONE_GAMMA, ONE_GAMMA, scipy_gamma, scipy_gamma),
 ]

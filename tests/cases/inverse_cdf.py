@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy import stats
 
+from numvae.arrays import Array
 from numvae.distributions import Exponential
-from tests.cases.kit import Case, Family, logs, uniforms
+from tests.cases.kit import Case, Divergence, Family, logs, uniforms
 
 RATES, POSITIVE = logs("B, Z", -4.6, 4.6), logs("S, B, Z")
 UNIFORM = uniforms("S, B, Z")
@@ -20,6 +23,12 @@ CASES = [
 ]
 # fmt: on
 
+
+def scipy_exponential(params: Array) -> Any:
+    """The same distributions, one per coordinate, as scipy sees them."""
+    return stats.expon(scale=np.exp(-params))
+
+
 FAMILIES = [
     Family(
         "Exponential",
@@ -27,8 +36,23 @@ FAMILIES = [
         Exponential(),
         logs("B, Z", -6.9, 6.9),
         uniforms("B, Z"),
-        lambda params: stats.expon(scale=np.exp(-params)),
+        scipy_exponential,
         wide=logs("B, 1", -6.9, 6.9),
         gradient="quantile",
+    ),
+]
+
+ONE_RATE = logs("B, 1", -1, 1)
+
+DIVERGENCES = [
+    Divergence(
+        "Exponential",
+        "exponential.5",
+        Exponential(),
+        Exponential(),
+        ONE_RATE,
+        ONE_RATE,
+        scipy_exponential,
+        scipy_exponential,
     ),
 ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy import stats
 from scipy.special import expit
 
+from numvae.arrays import Array
 from numvae.distributions import Bernoulli, Poisson
-from tests.cases.kit import BITS, GREYS, OUTPUTS, Argument, Case, Family, counts, logs, reals
+from tests.cases.kit import BITS, GREYS, OUTPUTS, Argument, Case, Divergence, Family, counts, logs, reals
 
 RATES, COUNTS = logs("B, Z"), counts("S, B, Z")
 
@@ -22,6 +25,12 @@ CASES = [
     Case("Poisson.kl to one prior", "poisson.5 poisson.6", Poisson().kl, (RATES, logs("1, Z")), "B"),
 ]
 # fmt: on
+
+
+def scipy_poisson(params: Array) -> Any:
+    """The same distributions, one per coordinate, as scipy sees them."""
+    return stats.poisson(np.exp(params))
+
 
 FAMILIES = [
     Family(
@@ -40,7 +49,13 @@ FAMILIES = [
         Poisson(),
         logs("B, Z", -4.6, 6.9),
         Argument("B, Z", lambda rng, numbers, spread: rng.poisson(9.0, numbers).astype(np.float64)),
-        lambda params: stats.poisson(np.exp(params)),
+        scipy_poisson,
         wide=logs("B, 1", -6.9, 6.9),
     ),
+]
+
+ONE_RATE = logs("B, 1", -1, 1)
+
+DIVERGENCES = [
+    Divergence("Poisson", "poisson.5", Poisson(), Poisson(), ONE_RATE, ONE_RATE, scipy_poisson, scipy_poisson),
 ]

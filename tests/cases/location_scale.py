@@ -14,6 +14,7 @@ from tests.cases.kit import (
     OUTPUTS,
     PARAMS,
     Case,
+    Divergence,
     Family,
     between,
     blocks,
@@ -23,6 +24,7 @@ from tests.cases.kit import (
     scipy_normal,
 )
 
+ONE_NORMAL = blocks("B, 2", between(-2, 2), between(-1, 1))
 LOG_SCALE = between(np.log(1e-3), np.log(1e3))
 
 # fmt: off
@@ -58,4 +60,8 @@ FAMILIES = [
         wide=reals("B, 1"),
         gradient="quantile",
     ),
+]
+
+DIVERGENCES = [
+    Divergence("Normal", "normal.5", Normal(), Normal(), ONE_NORMAL, ONE_NORMAL, scipy_normal, scipy_normal),
 ]
