@@ -6,7 +6,7 @@ import numpy as np
 
 from numvae.arrays import Array
 
-__all__ = ["halves", "sum_to_shape"]
+__all__ = ["halves", "sum_to_shape", "thirds"]
 
 
 def halves(params: Array) -> tuple[Array, Array]:
@@ -17,6 +17,16 @@ def halves(params: Array) -> tuple[Array, Array]:
     """
     pair = params.reshape(*params.shape[:-1], 2, params.shape[-1] // 2)
     return pair[..., 0, :], pair[..., 1, :]
+
+
+def thirds(params: Array) -> tuple[Array, Array, Array]:
+    """[first | second | third] along the last axis; a length that is no multiple of 3 raises ``ValueError``.
+
+    >>> thirds(np.array([1.0, 2.0, 3.0]))
+    (array([1.]), array([2.]), array([3.]))
+    """
+    parts = params.reshape(*params.shape[:-1], 3, params.shape[-1] // 3)
+    return parts[..., 0, :], parts[..., 1, :], parts[..., 2, :]
 
 
 def sum_to_shape(gradient: Array, shape: tuple[int, ...]) -> Array:
