@@ -23,7 +23,7 @@ CORE_PAGES = [
     "sample_gradient.md",
     "score_function.md",
 ]
-ERRATA = ["001-1", "001-2", "002-1", "002-3", "003-1", "003-2", "003-11", "AEVB-1", "AEVB-3"]
+ERRATA = ["001-1", "001-2", "002-1", "002-3", "003-1", "003-2", "003-3", "003-4", "003-11", "AEVB-1", "AEVB-2", "AEVB-3"]
 
 
 def read(page: str) -> str:

@@ -89,7 +89,7 @@ def check_sampler(
     kinds = [] if reason else [_distribution(family, params, z)]
     kinds += [_zero_mean(SCORE, score), *_moments(family, params, z)]
     kinds += [_successive(z), _rows(z, rng)]
-    if dvalue is not None and z.shape[-1] > 1:
+    if dvalue is not None and z.shape[-1] > 1 and getattr(family, "support", "") != "simplex":
         kinds.append(_features(z, dvalue, rng))
     return SamplerReport(name, samples, grouped(kinds, significance), (), reason, _std_exponent(family, params, z))
 
