@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from numvae.arrays import Array
 from numvae.checks import check_pullback
-from numvae.distributions.kl_divergence import kl_divergence
+from numvae.distributions.kl_table import kl_divergence
 from tests.cases import DIVERGENCES, Argument, Divergence, Sizes
 from tests.oracles import level_nodes, quantile
 
@@ -30,6 +30,20 @@ def drawn(divergence: Divergence, seed: int) -> tuple[Array, Array]:
     return rows(divergence.q_params, rng), rows(divergence.p_params, rng)
 
 
+def integral_over_levels(q: Any, p: Any) -> Array:
+    """∫ log q - log p over the levels of q, in pieces: a density such as Laplace's has a corner at its median."""
+    lower, upper, weights = level_nodes()
+    median = p.ppf(0.5)
+    corner = np.clip(q.cdf(median), 1e-9, 1 - 1e-9) if hasattr(q, "cdf") else np.full_like(median, 0.5)
+    first, second = np.minimum(corner, 0.5), np.maximum(corner, 0.5)
+    total = np.zeros(len(corner))
+    for start, end in ((np.zeros_like(first), first), (first, second), (second, np.ones_like(second))):
+        width = end - start
+        z = quantile(q, start + width * lower, 1 - end + width * upper)
+        total += (q.logpdf(z) - p.logpdf(z)) @ weights * width[:, 0]
+    return total
+
+
 @every_divergence
 @settings(max_examples=8)
 @given(seed=seeds)
@@ -40,11 +54,10 @@ def test_kl_is_its_integral(divergence: Divergence, seed: int) -> None:
     if divergence.q.discrete:
         values = np.arange(0, int(q.isf(1e-15).max()) + 20)
         log_q, log_p = q.logpmf(values), p.logpmf(values)
-        expected = np.sum(np.exp(log_q) * np.where(log_q > -700, log_q - log_p, 0), axis=-1)
+        log_ratio = np.subtract(log_q, log_p, out=np.zeros_like(log_q), where=log_q > -700)
+        expected = np.sum(np.exp(log_q) * log_ratio, axis=-1)
     else:
-        lower, upper, weights = level_nodes()
-        z = quantile(q, lower, upper)
-        expected = (q.logpdf(z) - p.logpdf(z)) @ weights
+        expected = integral_over_levels(q, p)
     found, _ = kl_divergence(divergence.q, divergence.p)(params, prior)
     np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-8)
     assert (found > -1e-12).all()
@@ -59,7 +72,7 @@ def test_kl_is_its_mean_over_samples(divergence: Divergence) -> None:
     log_ratio = divergence.q.log_prob(params, z)[0] - divergence.p.log_prob(prior, z)[0]
     found, _ = kl_divergence(divergence.q, divergence.p)(params, prior)
     error = log_ratio.std(axis=0) / np.sqrt(len(z))
-    np.testing.assert_array_less(np.abs(log_ratio.mean(axis=0) - found), 4 * error + 1e-12)
+    np.testing.assert_array_less(np.abs(log_ratio.mean(axis=0) - found), 4 * error + 1e-11)
 
 
 @every_divergence

@@ -12,6 +12,7 @@ from scipy import stats
 
 from numvae.arrays import Array
 from numvae.checks import check_sampler
+from numvae.distributions.contract import least_positive
 from tests.cases import FAMILIES, Family, Sizes
 from tests.oracles import level_nodes, quantile
 from tests.strategies import sizes
@@ -99,7 +100,8 @@ def test_samples_follow_the_density(family: Family) -> None:
         pytest.skip("nothing to sample, or no density whose gradient averages to zero")
     rng = np.random.default_rng(0)
     params = family.params.draw(rng, Sizes().shape(family.params.shape), 1.0)
-    check_sampler(family.family, params, rng=rng).assert_ok()
+    shape = Sizes().shape(family.values.shape)[-2:]  # said, since not every law has a mean to read it off
+    check_sampler(family.family, params, shape=shape, rng=rng).assert_ok()
 
 
 # ---- over the whole range: scales from 1e-3 to 1e3, shapes from 1e-2 to 1e3, tails to 1e-12
@@ -151,13 +153,14 @@ def test_gradient_of_a_sample_is_that_of_the_quantile(family: Family, seed: int)
     lower, upper = law.cdf(z[0]), law.sf(z[0])
     for column in range(params.shape[1]):
         value = np.abs(z[0, :, 0])
+        held = z[0, :, 0] == least_positive(np.float64)  # a sample below all numbers has the slope of its own, not this
         length = 1e-3 / (1 + np.abs(found[:, column]) / value)
         step = np.zeros_like(params)
         step[:, column] = length
         points = [quantile(family.oracle(params + k * step), lower, upper)[:, 0] for k in (-2, -1, 1, 2)]
         expected = (points[0] - 8 * points[1] + 8 * points[2] - points[3]) / (12 * length)
         size = value + np.abs(expected)
-        np.testing.assert_allclose(found[:, column] / size, expected / size, atol=1e-6)
+        np.testing.assert_allclose((found[:, column] / size)[~held], (expected / size)[~held], atol=1e-6)
 
 
 @every_reparameterized_family
@@ -173,7 +176,7 @@ def test_gradient_of_samples_is_that_of_the_expectation(family: Family) -> None:
     slope = (1 - np.tanh(standardized) ** 2) / np.repeat(width[:, 0], samples)
     each = pullback(slope[None, :, None])[0].reshape(len(params), samples, -1)
     found, error = each.mean(axis=1), each.std(axis=1) / np.sqrt(samples)
-    lower, upper, weights = level_nodes()
+    lower, upper, weights = level_nodes(step=1 / 512)  # between two nodes of 1 / 32 a heavy tail runs through decades
 
     def expectation(at: Array) -> Array:
         z = quantile(family.oracle(at), lower, upper)
@@ -182,8 +185,9 @@ def test_gradient_of_samples_is_that_of_the_expectation(family: Family) -> None:
 
     for column in range(params.shape[1]):
         step = np.zeros_like(params)
-        step[:, column] = 1e-3
-        expected = (expectation(params + step) - expectation(params - step)) / 2e-3
+        length = 1e-3 / (1 + np.abs(found[:, column]))  # E[g] is at most 1: it turns within 1 / slope
+        step[:, column] = length
+        expected = (expectation(params + step) - expectation(params - step)) / (2 * length)
         np.testing.assert_array_less(np.abs(found[:, column] - expected), 4.5 * error[:, column] + 1e-6)
 
 
