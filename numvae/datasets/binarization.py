@@ -1,4 +1,4 @@
-"""From grey values to what the model sees: grey, or bits by one of three rules (derivations/binarization.md).
+"""From grey values to what the model sees: grey, bits, photons, codes (derivations/binarization.md).
 
 Each function here is ``binarize(rows, rng, dtype) -> x``: `rows` (B, D) are uint8 in 0..255 or floating in [0, 1],
 x has their shape and the floating type `dtype`.  They are called once per batch, so images stay uint8 until then.
@@ -20,6 +20,12 @@ from numvae.randomness import generator
 
 Binarization: TypeAlias = Callable[[npt.NDArray[Any], np.random.Generator, npt.DTypeLike], npt.NDArray[Any]]
 """Makes of rows, a generator and a dtype the x that the model sees."""
+
+EXPOSURE = 10.0
+"""Photons that `photons` counts on average where a picture is white: a photograph in little light."""
+
+LEVELS = 8
+"""How many codes `codes` makes."""
 
 BLOCK = 4096
 """Rows binarised at once by `binarize_once`, which bounds its memory."""
@@ -74,15 +80,61 @@ def fixed(rows: npt.NDArray[Any], rng: np.random.Generator, dtype: npt.DTypeLike
     return grey(rows, rng, dtype)
 
 
+def photons(rows: npt.NDArray[Any], rng: np.random.Generator, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """k ~ Poisson(EXPOSURE x), drawn anew at every call  (binarization.5): a photograph in little light.
+
+    >>> photons(np.array([[0, 255, 255]], np.uint8), np.random.default_rng(0), np.float32)[:, 0]
+    array([0.], dtype=float32)
+    """
+    return rng.poisson(EXPOSURE * grey(rows, rng, np.float64)).astype(dtype)  # (binarization.5)
+
+
+def inside(rows: npt.NDArray[Any], rng: np.random.Generator, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """x' = (v + ½) / 256 for uint8 v, (255 x + ½) / 256 for floating x  (binarization.6).  Draws nothing.
+
+    Strictly inside (0, 1), where every beta has a finite density.
+
+    >>> inside(np.array([[0, 255]], np.uint8), np.random.default_rng(0), np.float32)
+    array([[0.00195312, 0.9980469 ]], dtype=float32)
+    """
+    x = rows.astype(dtype)
+    if rows.dtype != np.uint8:
+        x *= 255
+    x += 0.5
+    x /= 256  # (binarization.6)
+    return x
+
+
+def codes(rows: npt.NDArray[Any], rng: np.random.Generator, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """c = min(⌊LEVELS x⌋, LEVELS - 1), one of the codes 0, ..., LEVELS - 1  (binarization.7).  Draws nothing.
+
+    >>> codes(np.array([[0, 31, 32, 255]], np.uint8), np.random.default_rng(0), np.float32)
+    array([[0., 0., 1., 7.]], dtype=float32)
+    """
+    scaled = rows * (LEVELS / 256) if rows.dtype == np.uint8 else np.minimum(rows * LEVELS, LEVELS - 1)
+    return np.floor(scaled).astype(dtype)  # (binarization.7)
+
+
+def counts(rows: npt.NDArray[Any], rng: np.random.Generator, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Counts as they are, for data sets of counts (`from_arrays(..., counts=True)`).  Draws nothing.
+
+    >>> counts(np.array([[0.0, 1200.0]]), np.random.default_rng(0), np.float32)
+    array([[   0., 1200.]], dtype=float32)
+    """
+    return rows.astype(dtype)
+
+
 def binarize_once(dataset: Dataset, seed: int) -> Dataset:
     """The data set with train and test replaced by one draw of b ~ Bernoulli(x), as uint8 0 or 255  (binarization.3).
 
-    The same seed gives the same bits; train is drawn first, then test.
+    The same seed gives the same bits; train is drawn first, then test.  Raises `InputError` where the data are counts.
 
     >>> digits = Dataset("two", np.full((2, 3), 128, np.uint8), np.full((1, 3), 255, np.uint8))
     >>> binarize_once(digits, seed=0).test
     array([[255, 255, 255]], dtype=uint8)
     """
+    if dataset.counts:
+        raise InputError(f"{dataset.name}: holds counts, of which no bits are made; use binarize 'counts'")
     rng = generator(seed, "bits")
     return replace(dataset, train=_draw_once(dataset.train, rng), test=_draw_once(dataset.test, rng))
 
@@ -108,5 +160,14 @@ def _bytes_below_255(size: int, rng: np.random.Generator) -> npt.NDArray[np.uint
     return noise
 
 
-BINARIZATIONS: dict[str, Binarization] = {"none": grey, "threshold": threshold, "fixed": fixed, "fresh": fresh}
+BINARIZATIONS: dict[str, Binarization] = {
+    "none": grey,
+    "threshold": threshold,
+    "fixed": fixed,
+    "fresh": fresh,
+    "inside": inside,
+    "codes": codes,
+    "photons": photons,
+    "counts": counts,
+}
 """Names of the command line and the parameter file; "fixed" wants its data set from `binarize_once`."""

@@ -38,10 +38,12 @@ DATASETS: dict[str, Callable[[int], Dataset]] = {
 """Name -> function of a seed.  The seed draws the digits of "drawn"; the other two are the same for every seed."""
 
 
-def load(name_or_path: str | Path, *, seed: int = 0) -> Dataset:
+def load(name_or_path: str | Path, *, seed: int = 0, counts: bool = False) -> Dataset:
     """The data set called `drawn`, `mnist` or `frey`, or the one in a file or folder of your own (see `load_file`).
 
     A name goes before a file of that name; write `./mnist` for a folder called mnist.
+
+    With `counts` a file of your own holds counts (see `from_arrays`); the three named ones hold grey values.
 
     Raises `InputError` where there is neither, with the nearest name.
 
@@ -52,10 +54,14 @@ frey, or the path of a file of your own: .npy, .npz, IDX (plain or .gz), a folde
 files named like MNIST's
     """
     if isinstance(name_or_path, str) and name_or_path in DATASETS:
+        if counts:
+            raise InputError(
+                f"{name_or_path}: holds grey values, not counts; use binarize 'photons', which makes counts"
+            )
         return DATASETS[name_or_path](seed)
     path = Path(os.path.expanduser(name_or_path))  # unlike Path.expanduser, it leaves an unknown ~name alone
     if str(name_or_path) and _exists(path):
-        return load_file(path, seed=seed)
+        return load_file(path, seed=seed, counts=counts)
     near = difflib.get_close_matches(str(name_or_path).lower(), DATASETS, n=1)
     raise InputError(
         f"{name_or_path}: no such data set, file or folder; {f'did you mean {near[0]}? ' if near else ''}"

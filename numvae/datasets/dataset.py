@@ -15,6 +15,9 @@ from numvae.randomness import generator
 TEST_FRACTION = 10
 """Of a single array, one row in so many is kept for testing."""
 
+LARGEST_COUNT = 2**24
+"""Up to here float32 holds every whole number."""
+
 HALF_WHITE = 127
 """Grey values of 0..255 that never exceed it are more likely of another range."""
 
@@ -27,6 +30,7 @@ class Dataset:
     - `train_labels`, `test_labels`: int64 of shape (N,) and (N',), or None.
     - `image_shape`: (height, width) in pixels with height · width = D, or None where rows are not images.
     - `split`: whether train and test were cut from one array, for want of a test set of their own.
+    - `counts`: whether the values are counts 0, 1, 2, ... of any size instead, as floats.
 
     Raises `InputError` where shapes, types and labels do not fit together.  `from_arrays` makes one from arrays of any
     numeric type and checks their values.
@@ -43,6 +47,7 @@ class Dataset:
     test_labels: npt.NDArray[np.int64] | None = None
     image_shape: tuple[int, int] | None = None
     split: bool = False
+    counts: bool = False
 
     def __post_init__(self) -> None:
         train, test = self.train, self.test
@@ -56,6 +61,8 @@ class Dataset:
                 f"{self.name}: train and test must both be uint8, or floating of one type, "
                 f"saw {train.dtype} and {test.dtype}; store both the same way"
             )
+        if self.counts and train.dtype == np.uint8:
+            raise InputError(f"{self.name}: counts must be floating, saw uint8; use from_arrays(..., counts=True)")
         if self.image_shape is not None and self.image_shape[0] * self.image_shape[1] != self.features:
             raise InputError(f"{self.name}: images of {self.image_shape} pixels do not have {self.features} features")
         for part, labels, rows in (("train", self.train_labels, train), ("test", self.test_labels, test)):
@@ -91,7 +98,7 @@ class Dataset:
             labels = f"labels {self.train_labels.min()} to {self.train_labels.max()}"
         return (
             f"Dataset {self.name!r}: {len(self.train)} train + {len(self.test)} test rows of {self.features} features, "
-            f"{self.train.dtype}{images}, {labels}"
+            f"{self.train.dtype}{' counts' if self.counts else ''}{images}, {labels}"
         )
 
 
@@ -103,12 +110,14 @@ def from_arrays(
     train_labels: npt.NDArray[Any] | None = None,
     test_labels: npt.NDArray[Any] | None = None,
     seed: int = 0,
+    counts: bool = False,
 ) -> Dataset:
     """A `Dataset` from arrays of shape (N, D), or (N, H, W) for images, of any numeric type.
 
     - Floats must lie in [0, 1].  Integers must lie in 0..255 and become uint8.
     - Booleans, and integers that are all 0 or 1, are bits and become 0 and 255.
     - Integers of another type than uint8 whose largest is 2 to 127 are refused: 255 is hardly the white they mean.
+    - With `counts`, values are counts instead: whole numbers from 0 to 2^24, of any type, that become float32.
     - Without `test`, the rows are shuffled from `seed` and the last tenth of them, at least one, becomes the test set;
       `train_labels` then are the labels of all rows.
 
@@ -122,18 +131,25 @@ def from_arrays(
     arrays = [np.asarray(part) for part in parts]
     for source, array in zip(names, arrays, strict=True):
         _check_shape(source, array)
-        _check_values(source, array)
-    _check_white(name, arrays)
+        if counts:
+            _check_counts(source, array)
+        else:
+            _check_values(source, array)
+    if not counts:
+        _check_white(name, arrays)
     image_shape = arrays[0].shape[1:] if arrays[0].ndim == 3 else None
     if test is not None and arrays[0].shape[1:] != arrays[1].shape[1:]:
         raise InputError(f"{name}: rows of train and test must have one shape, saw {train.shape} and {test.shape}")
 
-    bits = all(array.dtype.kind in "biu" and array.max() <= 1 for array in arrays)
-    rows = [_as_rows(array, bits) for array in arrays]
+    if counts:
+        rows = [array.reshape(len(array), -1).astype(np.float32) for array in arrays]
+    else:
+        bits = all(array.dtype.kind in "biu" and array.max() <= 1 for array in arrays)
+        rows = [_as_rows(array, bits) for array in arrays]
     labels = [None if part is None else _as_labels(name, part) for part in (train_labels, test_labels)]
     if test is None:
         rows, labels = _split(name, rows[0], labels[0], seed)
-    return Dataset(name, rows[0], rows[1], labels[0], labels[1], image_shape, split=test is None)
+    return Dataset(name, rows[0], rows[1], labels[0], labels[1], image_shape, split=test is None, counts=counts)
 
 
 def _check_shape(source: str, array: npt.NDArray[Any]) -> None:
@@ -164,6 +180,24 @@ def _check_values(source: str, array: npt.NDArray[Any]) -> None:
         f"{source}: values must lie in [0, 1] (or be uint8 in 0..255), "
         f"saw min {low:.6g}, max {high:.6g}, first at row {row}; rescale: {remedy}"
     )
+
+
+def _check_counts(source: str, array: npt.NDArray[Any]) -> None:
+    """Whole numbers from 0 to LARGEST_COUNT."""
+    rows = array.reshape(len(array), -1).astype(np.float64)  # float16 knows no LARGEST_COUNT
+    for wrong, what, remedy in (
+        (~np.isfinite(rows), "be finite", "replace it, or drop the row"),
+        (rows < 0, "not be negative", "drop the row, or count from 0"),
+        (
+            rows > LARGEST_COUNT,
+            f"not exceed 2^24 = {LARGEST_COUNT}, beyond which float32 skips some",
+            "count in larger units",
+        ),
+        (rows != np.floor(rows), "be whole numbers", "round them, or take them for grey values"),
+    ):
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise InputError(f"{source}: counts must {what}, saw {rows[row, column]:.9g} at row {row}; {remedy}")
 
 
 def _check_white(name: str, arrays: list[npt.NDArray[Any]]) -> None:

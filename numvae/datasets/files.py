@@ -22,7 +22,7 @@ NPZ_LAYOUTS = (
 """Names in a .npz of two parts; the labels may be missing."""
 
 
-def load_file(path: str | Path, *, seed: int = 0) -> Dataset:
+def load_file(path: str | Path, *, seed: int = 0, counts: bool = False) -> Dataset:
     """The data set in a file or folder of your own.
 
     - `.npy`, IDX (plain or gzipped): one array, (N, D) or (N, H, W).
@@ -33,14 +33,15 @@ def load_file(path: str | Path, *, seed: int = 0) -> Dataset:
     - `frey_rawface.mat`.
 
     What holds one array is shuffled from `seed`, and its last tenth, at least one row, becomes the test set.
-    `from_arrays` says which values are taken.
+    `from_arrays` says which values are taken.  With `counts` they are counts, whole numbers from 0; of images, their
+    grey values 0..255.
 
     Raises `InputError`, in one line, for whatever cannot be used.
     """
     path = Path(path)
     with reading(path):
         if path.is_dir():
-            return _load_folder(path, seed)
+            return _load_folder(path, seed, counts)
         if not path.exists():
             raise InputError(f"{path}: there is no such file or folder")
         if not path.is_file():
@@ -48,30 +49,32 @@ def load_file(path: str | Path, *, seed: int = 0) -> Dataset:
         idx = starts_like_idx(path)
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        return from_arrays(path.name, read_npy(path), seed=seed)
+        return from_arrays(path.name, read_npy(path), seed=seed, counts=counts)
     if suffix == ".npz":
-        return _load_npz(path, seed)
+        return _load_npz(path, seed, counts)
+    if suffix == ".mat" and counts:
+        raise InputError(f"{path}: holds grey values of faces, not counts; use binarize 'photons', which makes counts")
     if suffix == ".mat":
         return split_frames(read_frey(path))
     if suffix in SUFFIXES:
         raise InputError(f"{path}: is a single image; give the folder that holds the images")
     if not idx:
         raise InputError(f"{path}: is of a kind that numvae does not read; it reads {READABLE}")
-    return from_arrays(path.name, read_idx(path), seed=seed)
+    return from_arrays(path.name, read_idx(path), seed=seed, counts=counts)
 
 
-def _load_folder(folder: Path, seed: int) -> Dataset:
+def _load_folder(folder: Path, seed: int, counts: bool) -> Dataset:
     if is_mnist_like(folder):
-        return load_mnist_like(folder)
+        return load_mnist_like(folder, counts=counts)
     if image_files(folder):
-        return from_arrays(folder.name, read_images(folder), seed=seed)
+        return from_arrays(folder.name, read_images(folder), seed=seed, counts=counts)
     seen = sorted(entry.name for entry in folder.iterdir())
     raise InputError(
         f"{folder}: holds no images ({', '.join(SUFFIXES)}) and no IDX files named like MNIST's, saw {_listing(seen)}"
     )
 
 
-def _load_npz(path: Path, seed: int) -> Dataset:
+def _load_npz(path: Path, seed: int, counts: bool) -> Dataset:
     names = npz_names(path)
     for train, test, train_labels, test_labels in NPZ_LAYOUTS:
         if {train, test} <= set(names) <= {train, test, train_labels, test_labels}:
@@ -82,9 +85,10 @@ def _load_npz(path: Path, seed: int) -> Dataset:
                 arrays[test],
                 train_labels=arrays.get(train_labels),
                 test_labels=arrays.get(test_labels),
+                counts=counts,
             )
     if len(names) == 1:
-        return from_arrays(path.name, read_npz(path, names)[names[0]], seed=seed)
+        return from_arrays(path.name, read_npz(path, names)[names[0]], seed=seed, counts=counts)
     layouts = " or ".join(", ".join(layout) for layout in NPZ_LAYOUTS)
     raise InputError(f"{path}: must hold one array, or {layouts} (labels may be missing), saw {_listing(names)}")
 

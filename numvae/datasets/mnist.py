@@ -62,8 +62,10 @@ def is_mnist_like(folder: Path) -> bool:
     return any((folder / name).is_file() or (folder / f"{name}.gz").is_file() for name in FILES)
 
 
-def load_mnist_like(folder: Path) -> Dataset:
+def load_mnist_like(folder: Path, *, counts: bool = False) -> Dataset:
     """Any data set in four IDX files named like MNIST's (Fashion-MNIST, KMNIST, ...), plain or gzipped.
+
+    With `counts` the values are counts (see `from_arrays`).
 
     Raises `InputError` where one of them is missing or broken.
     """
@@ -73,9 +75,9 @@ def load_mnist_like(folder: Path) -> Dataset:
         if not present:
             raise InputError(f"{folder}: {name} (or {name}.gz) is missing; the four files are {', '.join(FILES)}")
         paths.append(present[0])
-    return _dataset(folder.name, [read_idx(path) for path in paths])
+    return _dataset(folder.name, [read_idx(path) for path in paths], counts)
 
 
-def _dataset(name: str, arrays: list[npt.NDArray[Any]]) -> Dataset:
+def _dataset(name: str, arrays: list[npt.NDArray[Any]], counts: bool = False) -> Dataset:
     train, train_labels, test, test_labels = arrays
-    return from_arrays(name, train, test, train_labels=train_labels, test_labels=test_labels)
+    return from_arrays(name, train, test, train_labels=train_labels, test_labels=test_labels, counts=counts)

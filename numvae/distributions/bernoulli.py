@@ -86,6 +86,24 @@ class Bernoulli:
 
         return log_mass, relaxed_pullback
 
+    def kl(self, params: Array, prior_params: Array) -> tuple[Array, Pullback]:
+        """KL(q ‖ p) = Σ P_q(1) log P_q(1) / P_p(1) + P_q(0) log P_q(0) / P_p(0)   (bernoulli.8).
+
+        Nats, one per row.  The pullback returns (dparams, dprior_params).  It keeps its digits where probabilities
+        round to 1.
+        """
+        (one, zero), (prior_one, prior_zero) = _log_probabilities(params), _log_probabilities(prior_params)
+        probability_of_one, probability_of_zero = np.exp(one), np.exp(zero)
+        terms = probability_of_one * (one - prior_one) + probability_of_zero * (zero - prior_zero)
+
+        def pullback(dkl: Array) -> tuple[Array, Array]:
+            d = dkl[..., None]
+            dlogit = d * probability_of_one * probability_of_zero * (params - prior_params)  # (bernoulli.9)
+            dprior_logit = d * (np.exp(prior_one) * probability_of_zero - probability_of_one * np.exp(prior_zero))
+            return sum_to_shape(dlogit, params.shape), sum_to_shape(dprior_logit, prior_params.shape)
+
+        return np.sum(terms, axis=-1), pullback  # (bernoulli.8)
+
     def mean(self, params: Array) -> Array:
         """E[x] = sigmoid(logit)   (bernoulli.5), by tanh so that it cannot overflow."""
         mean: Array = np.tanh(0.5 * params)
@@ -102,3 +120,9 @@ class Bernoulli:
         """H = Σ softplus(logit) - logit sigmoid(logit)   (bernoulli.6).  Nats."""
         at_mean, _ = self.log_prob(params, self.mean(params))
         return -at_mean  # (bernoulli.6): log p is linear in the bit
+
+
+def _log_probabilities(logits: Array) -> tuple[Array, Array]:
+    """log P(1) and log P(0), -softplus(-logit) and -softplus(logit), each to all its digits however small."""
+    rest = np.log1p(np.exp(-np.abs(logits)))
+    return np.minimum(logits, 0) - rest, np.minimum(-logits, 0) - rest

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from numvae.arrays import Array, Pullback
 
-__all__ = ["Family", "Support", "inside", "least_positive", "params_size"]
+__all__ = ["Family", "Support", "centre", "inside", "least_positive", "params_size"]
 
 Support: TypeAlias = Literal["reals", "positive", "unit interval", "simplex", "bits", "counts", "grey levels", "codes"]
 
@@ -68,6 +68,20 @@ def least_positive(dtype: npt.DTypeLike) -> float:
     True
     """
     return float(np.finfo(dtype).tiny) * 1024
+
+
+def centre(family: Any, params: Array, values: int) -> Array:
+    """The mean, or the median where there is no mean: what stands for q(z|x) in a picture.  (..., P) -> (..., values).
+
+    >>> from numvae.distributions import Normal
+    >>> centre(Normal(), np.array([[2.0, 0.0]]), 1)
+    array([[2.]])
+    """
+    mean = family.mean(params) if hasattr(family, "mean") else np.full((*params.shape[:-1], values), np.nan)
+    if np.isfinite(mean).all() or not hasattr(family, "quantile"):
+        return np.asarray(mean)
+    median = family.quantile(params, np.full_like(mean, 0.5))
+    return np.where(np.isfinite(mean), mean, median).astype(params.dtype)
 
 
 def inside(q: Any, p: Any) -> bool:

@@ -129,6 +129,12 @@ class Normal:
 
         return np.asarray(ndtr((value - self.mean(params)) / self.std(params)))  # (normal.8)
 
+    def quantile(self, params: Array, level: Array) -> Array:
+        """The value with P(z ≤ value) = level, mean + std Φ⁻¹(level)   (normal.11)."""
+        from scipy.special import ndtri
+
+        return np.asarray(self.mean(params) + self.std(params) * ndtri(level))  # (normal.11)
+
 
 @dataclass(frozen=True)
 class FixedStdNormal:

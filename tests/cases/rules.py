@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -28,8 +28,15 @@ from numvae import (
     score_function,
 )
 from numvae.arrays import Array, Pullback
-from numvae.networks import LeastLogStd, SharedLogStd, SigmoidMean
-from numvae.objectives import elbo_terms, minibatch_estimate, weight_log_prior
+from numvae.networks import AtMost, LeastLogStd, SharedLogStd, SigmoidMean
+from numvae.objectives import (
+    denoising_elbo,
+    elbo_terms,
+    minibatch_estimate,
+    weight_log_prior,
+    weighted_elbo,
+    with_free_bits,
+)
 from numvae.priors import normal_prior
 from numvae.sample_gradient import sample_bound
 from tests.cases.kit import (
@@ -37,6 +44,7 @@ from tests.cases.kit import (
     GREYS,
     LATENTS,
     NOISE,
+    OUTPUTS,
     PARAMS,
     Argument,
     Case,
@@ -44,9 +52,13 @@ from tests.cases.kit import (
     Rule,
     Sized,
     Sizes,
+    between,
+    bits,
+    blocks,
     noise,
     positives,
     reals,
+    uniforms,
     weights,
 )
 
@@ -128,6 +140,13 @@ FIXED_STD_RELU_VAE = Model(
     kinks=True,
 )
 
+IDLE_OR_NOT = blocks(
+    "B, 2*Z", lambda rng, one: 3.0 * rng.integers(2, size=one) + rng.uniform(-0.1, 0.1, one), between(-0.1, 0.1)
+)
+"""Latents that cost some hundredths of a nat or some four nats, neither near the corner at 0.7."""
+FREE = replace(BITS_VAE, kinks=True)
+SEEN_BITS_VAE = replace(BITS_VAE, data=bits("B, 2*D"))
+
 
 def elementwise(name: str, labels: str, rule: Rule, kinks: bool = False) -> Case:
     """A function of every element."""
@@ -151,7 +170,7 @@ DENSE = (weights("(D+1)*H"), reals("S, B, D"))
 MLP = (weights("(D+1)*H + (H+1)*2*Z"), reals("S, B, D"))
 MLP_OF_DATA = (weights("(D+1)*H + (H+1)*2*Z"), reals("B, D"))
 NO_WEIGHTS = reals("0")
-HEAD = (NO_WEIGHTS, reals("S, B, 2*D"))
+HEAD, THREE = (NO_WEIGHTS, reals("S, B, 2*D")), (NO_WEIGHTS, reals("S, B, 3*D"))
 SAMPLE_BOUND = (reals("D, Z"), reals("D"), reals("B, Z"), positives("B, Z"), GREYS, noise("B, Z"))
 SAMPLE_GRADIENT = " ".join(f"sample_gradient.{number}" for number in range(1, 7))
 
@@ -166,6 +185,8 @@ CASES = [
     elementwise("relu", "layers.11 layers.12", layers.relu, kinks=True),
     elementwise("leaky_relu", "layers.13 layers.14", layers.leaky_relu, kinks=True),
     elementwise("elu", "layers.15 layers.16", layers.elu, kinks=True),
+    Case("log", "layers.17 layers.18", layers.log, (positives("S, B, D"),), "S, B, D"),
+    Case("logit", "layers.19 layers.20", layers.logit, (uniforms("S, B, D"),), "S, B, D"),
 
     Case("Dense", "layers.1 layers.2 layers.3", Sized(lambda n: Dense(n.D, n.H)), DENSE, "S, B, H"),
     Case("Chain", "networks.1", Sized(lambda n: Chain((Dense(n.D, n.H), Activation(layers.tanh)))), DENSE, "S, B, H"),
@@ -174,6 +195,8 @@ CASES = [
     Case("mlp of_data", "networks.1", Sized(lambda n: mlp([n.D, n.H, 2 * n.Z]).of_data), MLP_OF_DATA, "B, 2*Z"),
     Case("SharedLogStd", "networks.2 networks.3", SharedLogStd(), (reals("1"), reals("S, B, D")), "S, B, 2*D"),
     Case("LeastLogStd", "networks.4 networks.5", LeastLogStd(-2.0), HEAD, "S, B, 2*D"),
+    Case("LeastLogStd of three blocks", "networks.4 networks.5", LeastLogStd(-2.0, blocks=3), THREE, "S, B, 3*D"),
+    Case("AtMost", "networks.8 networks.9", AtMost(1.0), (NO_WEIGHTS, OUTPUTS), "S, B, D"),
     Case("SigmoidMean", "networks.6 networks.7", Sized(lambda n: SigmoidMean(n.D)), HEAD, "S, B, 2*D"),
 
 
@@ -194,6 +217,11 @@ CASES = [
     bound("elbo's reconstruction", "objectives.2 objectives.3", reconstruction, BITS_VAE),
     bound("elbo_monte_carlo", "objectives.4 objectives.5", elbo_monte_carlo, GREYS_VAE),
     bound("importance_weighted", "objectives.6", importance_weighted, BITS_VAE),
+    bound("weighted_elbo", "objectives.10", partial(weighted_elbo, kl_weight=0.3), GREYS_VAE),
+    bound("weighted_elbo with free bits", "objectives.12 objectives.13", partial(weighted_elbo, free_bits=0.3), FREE),
+    bound("denoising_elbo", "objectives.14", partial(denoising_elbo, kl_weight=2.0), SEEN_BITS_VAE),
+    Case("with_free_bits", "objectives.12 objectives.13", Sized(lambda n: with_free_bits(GREYS_VAE.make(n), 0.7)),
+         (IDLE_OR_NOT, blocks("B, 2*Z", between(-0.1, 0.1), between(-0.1, 0.1))), "B"),
     Case("minibatch_estimate", "objectives.7", partial(minibatch_estimate, dataset_rows=100), (reals("B"),), ""),
     Case("weight_log_prior", "objectives.8 objectives.9", partial(weight_log_prior, precision=3.0), (reals("H"),), ""),
 

@@ -1,4 +1,4 @@
-"""Bits from grey values: the laws of derivations/binarization.md."""
+"""Bits, photons and codes from grey values: the laws of derivations/binarization.md."""
 
 from __future__ import annotations
 
@@ -6,10 +6,21 @@ import os
 
 import numpy as np
 import pytest
-from scipy.stats import chisquare
+from scipy.stats import chisquare, poisson
 
-from numvae.datasets import BINARIZATIONS, Dataset, binarize_once, fixed, fresh, grey, load_mnist, threshold
-from numvae.datasets.binarization import _bytes_below_255
+from numvae.datasets import (
+    BINARIZATIONS,
+    Dataset,
+    binarize_once,
+    fixed,
+    fresh,
+    from_arrays,
+    grey,
+    load_mnist,
+    threshold,
+)
+from numvae.datasets.binarization import EXPOSURE, _bytes_below_255, codes, counts, inside, photons
+from numvae.datasets.binarization import LEVELS as CODES
 from numvae.errors import InputError
 
 LEVELS = np.arange(256, dtype=np.uint8)[None]
@@ -167,3 +178,87 @@ def test_binarize_once_draws_from_the_grey_values():
 def test_fixed_refuses_rows_that_are_not_bits():
     with pytest.raises(InputError, match="binarize_once"):
         fixed(np.array([[0, 254, 255]], np.uint8), np.random.default_rng(0), np.float32)
+
+
+def test_photons_follow_poissons_law():
+    """(binarization.5): mean and variance of every level, chi-squared of three of them."""
+    drawn = drawn_many_times(photons, LEVELS, 20_000, seed=9)
+    rate = EXPOSURE * LEVELS[0] / 255
+    assert (drawn[:, 0] == 0).all()
+    error = np.sqrt(rate[1:] / len(drawn))
+    assert (np.abs(drawn[:, 1:].mean(axis=0, dtype=np.float64) - rate[1:]) / error).max() < 5
+    spread = drawn[:, 1:].var(axis=0, dtype=np.float64) / rate[1:]
+    assert (np.abs(spread - 1) / np.sqrt((2 + 1 / rate[1:]) / len(drawn))).max() < 5
+    for level in (26, 128, 255):
+        last = int(poisson(rate[level]).isf(1e-3))
+        seen = np.bincount(np.minimum(drawn[:, level], last + 1).astype(int), minlength=last + 2)
+        law = poisson(rate[level])
+        assert chisquare(seen, len(drawn) * np.append(law.pmf(np.arange(last + 1)), law.sf(last))).pvalue > 1e-4
+
+
+def test_photons_of_floats_are_those_of_bytes_and_differ_between_calls():
+    """(binarization.5)"""
+    rows = np.full((6, 20), 255, np.uint8)
+    rng = np.random.default_rng(10)
+    first, second = photons(rows, rng, np.float32), photons(rows, rng, np.float32)
+    assert (first != second).any()
+    np.testing.assert_array_equal(first, photons(rows / 255, np.random.default_rng(10), np.float32))
+
+
+def test_rounded_grey_values_are_no_photons():
+    """(binarization.5): the negative control, counts that do not scatter."""
+    rounded = np.rint(EXPOSURE * np.full(1000, 128) / 255)
+    assert rounded.var() < 0.1 * EXPOSURE * 128 / 255
+
+
+def test_the_inside_is_inside_and_keeps_the_order():
+    """(binarization.6)"""
+    rng = np.random.default_rng(0)
+    for dtype in (np.float32, np.float64):
+        x = inside(LEVELS, rng, dtype)
+        assert 0 < x.min() == 1 / 512
+        assert x.max() == 1 - 1 / 512 < 1
+        np.testing.assert_allclose(np.diff(x), 1 / 256, rtol=1e-4)
+        np.testing.assert_allclose(inside(LEVELS / 255.0, rng, dtype), x, rtol=1e-6)
+
+
+def test_codes_are_steps_of_one_width():
+    """(binarization.7)"""
+    rng = np.random.default_rng(0)
+    found = codes(LEVELS, rng, np.float32)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found[0], np.repeat(np.arange(CODES), 256 // CODES))
+    for dtype in (np.float32, np.float64):
+        np.testing.assert_array_equal(codes((LEVELS / 255).astype(dtype), rng, np.float32), found)
+        np.testing.assert_array_equal(codes(np.array([[0.0, 0.1249, 0.125, 1.0]], dtype), rng, dtype), [[0, 0, 1, 7]])
+
+
+def test_codes_by_255_are_rejected():
+    """(binarization.7): the negative control, a ninth code for white."""
+    ninth = np.floor(CODES * (LEVELS / 255))
+    assert ninth.max() == CODES
+    assert codes(LEVELS, np.random.default_rng(0), np.float64).max() == CODES - 1
+
+
+def test_counts_stay_what_they_are():
+    rows = from_arrays("counts", np.array([[0, 70_000], [3, 1]]), counts=True).train
+    x = counts(rows, np.random.default_rng(0), np.float64)
+    assert x.dtype == np.float64
+    np.testing.assert_array_equal(x, rows)
+    np.testing.assert_array_equal(counts(LEVELS, np.random.default_rng(0), np.float32), LEVELS)
+
+
+@pytest.mark.parametrize("name", ["photons", "inside", "codes", "counts"])
+@pytest.mark.parametrize("of", [np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_other_views_keep_shape_and_dtype_and_leave_rows_untouched(name, of, dtype):
+    for shape in ((3, 7), (0, 5)):
+        rows = np.ones(shape, of)
+        rows.flags.writeable = False
+        x = BINARIZATIONS[name](rows, np.random.default_rng(0), dtype)
+        assert (x.shape, x.dtype) == (shape, dtype)
+
+
+def test_no_bits_are_made_of_counts():
+    with pytest.raises(InputError, match="reads: holds counts"):
+        binarize_once(from_arrays("reads", np.array([[0, 70_000], [3, 1]]), counts=True), seed=0)

@@ -38,6 +38,12 @@ def test_an_unknown_name_gets_the_list_of_what_there_is(name):
         assert known in str(caught.value)
 
 
+@pytest.mark.parametrize("name", DATASETS)
+def test_data_sets_of_grey_values_are_no_counts(name):
+    with pytest.raises(InputError, match=f"{name}: holds grey values, not counts; use binarize 'photons'"):
+        load(name, counts=True)
+
+
 def test_a_path_may_start_at_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))

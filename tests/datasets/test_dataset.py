@@ -201,3 +201,49 @@ def test_floats_are_taken_as_they_are_or_refused(values):
     else:
         with pytest.raises(InputError):
             from_arrays("values", array)
+
+
+@pytest.mark.parametrize("dtype", [bool, "u1", "i2", "<i8", ">u4", "f2", "f4", ">f8"])
+def test_counts_of_any_type_become_float32_as_they_are(dtype):
+    values = np.array([[0, 1], [1, 0], [1, 1]] if dtype is bool else [[0, 3], [100, 0], [1, 1]])
+    data = from_arrays("counts", values.astype(dtype), counts=True)
+    assert data.counts
+    assert data.train.dtype == data.test.dtype == np.float32
+    assert sorted(rows_of(data).ravel()) == sorted(values.ravel())
+    assert "float32 counts" in repr(data)
+    assert data.for_testing().counts
+
+
+def test_counts_go_up_to_where_float32_skips_some():
+    values = np.array([[2**24, 2**24 - 1], [0, 7]])
+    np.testing.assert_array_equal(from_arrays("counts", values[:1], values[1:], counts=True).train, values[:1])
+    images = np.arange(2 * 3 * 4).reshape(2, 3, 4)
+    assert from_arrays("counts", images, counts=True).image_shape == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (with_value(np.nan), ["finite", "nan", "row 7"]),
+        (with_value(-np.inf), ["finite", "-inf", "row 7"]),
+        (with_value(-3, np.int64), ["not be negative", "saw -3 at row 7"]),
+        (with_value(-0.5), ["not be negative", "-0.5", "row 7"]),
+        (with_value(0.25, np.float32), ["whole numbers", "saw 0.25 at row 7"]),
+        (with_value(2**24 + 1, np.int64), ["2^24 = 16777216", "saw 16777217 at row 7"]),
+        (with_value(1e30), ["2^24 = 16777216", "saw 1e+30 at row 7"]),
+        (with_value(1j, np.complex128), ["complex128", "numbers"]),
+    ],
+)
+def test_what_is_no_count_gets_one_line_that_says_what_was_seen(values, words):
+    with pytest.raises(InputError) as caught:
+        from_arrays("values.npy", values, counts=True)
+    text = str(caught.value)
+    assert text.startswith("values.npy: ")
+    assert "\n" not in text
+    for word in words:
+        assert word in text
+
+
+def test_bytes_cannot_be_called_counts():
+    with pytest.raises(InputError, match="counts must be floating, saw uint8"):
+        Dataset("values", np.zeros((2, 2), np.uint8), np.zeros((2, 2), np.uint8), counts=True)

@@ -157,3 +157,41 @@ def test_without_pillow_a_folder_of_images_says_what_to_install(tmp_path, monkey
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(InputError, match="pip install pillow"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("write", [write_npy, write_npz, write_idx, write_gz, write_folder])
+def test_the_numbers_of_a_file_are_counts_where_they_are_said_to_be(tmp_path, write):
+    data = load(str(write(tmp_path)), seed=3, counts=True)
+    assert data.counts
+    assert data.train.dtype == np.float32
+    assert all_rows(data) == sorted(map(bytes, IMAGES.reshape(30, 20).astype(np.float32)))
+
+
+def test_counts_of_two_parts_and_counts_of_any_size_are_read(tmp_path):
+    reads = np.array([[0, 70_000], [12, 5], [3, 0]])
+    np.savez(tmp_path / "reads.npz", train=reads[:2], test=reads[2:], train_labels=np.arange(2), test_labels=[1])
+    data = load(tmp_path / "reads.npz", counts=True)
+    assert (data.counts, data.train.dtype, data.test_labels.tolist()) == (True, np.float32, [1])
+    np.testing.assert_array_equal(data.train, reads[:2])
+    np.save(tmp_path / "reads.npy", reads)
+    assert "0..255" in error_of(tmp_path / "reads.npy")
+    assert load(tmp_path / "reads.npy", counts=True).features == 2
+
+
+def test_four_idx_files_are_counts_where_they_are_said_to_be(tmp_path):
+    labels = bytes([0, 0, 8, 1]) + struct.pack(">I", 30) + bytes(30)
+    for part in ("train", "t10k"):
+        (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(IDX)
+        (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(labels)
+    data = load(tmp_path, counts=True)
+    assert data.counts
+    np.testing.assert_array_equal(data.train, IMAGES.reshape(30, 20))
+
+
+def test_a_file_that_holds_no_counts_says_so(tmp_path):
+    np.save(tmp_path / "greys.npy", IMAGES / 255)
+    with pytest.raises(InputError, match=r"greys\.npy: counts must be whole numbers"):
+        load(tmp_path / "greys.npy", counts=True)
+    (tmp_path / "frey_rawface.mat").write_bytes(b"MATLAB")
+    with pytest.raises(InputError, match=r"frey_rawface\.mat: holds grey values .* binarize 'photons'"):
+        load(tmp_path / "frey_rawface.mat", counts=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
 from numvae import Bernoulli, pathwise, sample_mean
+from numvae.arrays import Array
+from numvae.checks import check_pullback
 from numvae.errors import InputError
 from tests.oracles import all_bits
 
@@ -80,3 +83,63 @@ def test_a_samples_pullback_refuses_and_names_the_estimator_to_use() -> None:
 def test_std_keeps_its_digits_far_out() -> None:
     np.testing.assert_allclose(Bernoulli().std(np.array([-80.0, 80.0])), math.exp(-40), rtol=1e-14)
     np.testing.assert_allclose(Bernoulli().std(np.array([-1e300, 1e300])), 0)
+
+
+def test_kl_by_enumeration() -> None:
+    """(bernoulli.8)."""
+    prior = np.array([[-1.0, 0.5, 1.1, 2.0]])
+    log_q, log_p = (Bernoulli().log_prob(logits, all_bits(4))[0] for logits in (LOGITS, prior))
+    assert Bernoulli().kl(LOGITS, prior)[0][0] == pytest.approx(np.exp(log_q) @ (log_q - log_p), rel=1e-13)
+
+
+# (logit, prior logit, KL, slope in the logit, slope in the prior's).  By mpmath with 60 digits.
+KL = [
+    (40.0, 20.0, 2.061153531098941e-09, 8.496708510583178e-17, -2.061153613941849e-09),
+    (-40.0, -20.0, 2.061153531098941e-09, -8.496708510583178e-17, 2.061153613941849e-09),
+    (300.0, -5.0, 5.006715348489118, 1.5702010678356643e-128, -0.9933071490757152),
+    (-20.0, -40.0, 3.9161918747738045e-08, 4.122307227883699e-08, -2.061153613941849e-09),
+    (35.0, 35.5, 6.7168824802364e-17, -3.1525583800734907e-16, 2.4808701320498517e-16),
+    (2.0, 1.0, 0.06713075445313278, 0.10499358540350652, -0.14973849934787756),
+]
+
+
+@pytest.mark.parametrize(("logit", "prior", "kl", "slope", "prior_slope"), KL)
+def test_kl_keeps_its_digits_far_out(logit: float, prior: float, kl: float, slope: float, prior_slope: float) -> None:
+    """Where both probabilities round to 0 or 1   (bernoulli.8), (bernoulli.9)."""
+    found, pullback = Bernoulli().kl(np.array([[logit]]), np.array([[prior]]))
+    assert found[0] == pytest.approx(kl, rel=1e-13)
+    assert [gradient[0, 0] for gradient in pullback(np.ones(1))] == pytest.approx([slope, prior_slope], rel=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_kl_of_extreme_logits_is_finite(dtype: Any) -> None:
+    logits, prior = np.meshgrid(np.array([-1e4, -90, 0, 90, 1e4], dtype), np.array([-1e4, -90, 0, 90, 1e4], dtype))
+    kl, pullback = Bernoulli().kl(logits, prior)
+    assert kl.dtype == dtype
+    assert all(np.isfinite(array).all() for array in (kl, *pullback(np.ones_like(kl))))
+    assert np.all(kl >= 0)
+
+
+class Reversed(Bernoulli):
+    """The bug of the sides of a KL exchanged: right at equality, and never negative."""
+
+    def kl(self, params: Array, prior_params: Array) -> Any:
+        kl, pullback = super().kl(prior_params, params)
+        return kl, lambda dkl: pullback(dkl)[::-1]
+
+
+class WithoutSpread(Bernoulli):
+    """The bug of a gradient that takes P(1) for held."""
+
+    def kl(self, params: Array, prior_params: Array) -> Any:
+        kl, pullback = super().kl(params, prior_params)
+        one = self.mean(params)
+        return kl, lambda dkl: (dkl[:, None] * (one - self.mean(prior_params)), pullback(dkl)[1])
+
+
+def test_planted_bugs_of_the_kl_are_rejected() -> None:
+    """(bernoulli.8), (bernoulli.9)."""
+    prior = np.array([[-1.0, 0.5, 1.1, 2.0]])
+    log_q, log_p = (Bernoulli().log_prob(logits, all_bits(4))[0] for logits in (LOGITS, prior))
+    assert abs(Reversed().kl(LOGITS, prior)[0][0] - np.exp(log_q) @ (log_q - log_p)) > 0.01
+    assert not check_pullback(WithoutSpread().kl, LOGITS, prior).ok
