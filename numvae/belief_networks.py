@@ -18,6 +18,7 @@ from numvae import layers
 from numvae.arrays import Array, Pullback
 from numvae.curvature import log_likelihood_hessian_product
 from numvae.distributions import Bernoulli, FixedStdNormal, Normal
+from numvae.distributions.contract import params_size
 from numvae.errors import InputError
 from numvae.estimators import Estimator, Reduction, draw_noise, sample_mean
 from numvae.estimators.contract import held
@@ -274,7 +275,7 @@ def mlp_belief_network(
     395968
     """
     shares_std = any(isinstance(part, SharedLogStd) for part in likelihood_head)
-    outputs = features if shares_std else features * likelihood.params_per_value
+    outputs = features if shares_std else params_size(likelihood, features)
     below, decoded = (features, *latents[:-1]), (outputs, *latents[:-1])
     of_data, *of_bits = [mlp([lower, *hidden, bits], activation) for lower, bits in zip(below, latents, strict=True)]
     to_data, *to_bits = [

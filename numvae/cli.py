@@ -225,10 +225,13 @@ def _gradcheck(options: Namespace) -> int:
     else:
         print(check.pullback)
         print()
-        names = " and ".join(check.estimators.names)
-        print(f"The gradients of the ELBO in the parameters of q(z|x) by {names}:")
-        verdict = "agree" if check.estimators.ok else "DISAGREE"
-        print(f"  expectations {verdict} coordinate by coordinate; variance ratio {check.variance_ratio:,.1f}")
+        if check.estimators is None:
+            print("No other estimator to compare with: the support of q moves with its parameters.")
+        else:
+            names = " and ".join(check.estimators.names)
+            print(f"The gradients of the ELBO in the parameters of q(z|x) by {names}:")
+            verdict = "agree" if check.estimators.ok else "DISAGREE"
+            print(f"  expectations {verdict} coordinate by coordinate; variance ratio {check.variance_ratio:,.1f}")
     return DONE if check.ok else FAILED
 
 
@@ -280,6 +283,17 @@ def _write_comparison(comparison: Any, options: Namespace) -> list[Path]:
     return [path, *draw_all(comparison, options.out, terms)]
 
 
+def _reproduce(options: Namespace) -> int:
+    from numvae.experiments import reproduce  # with Matplotlib, which takes a moment
+
+    reproduction = reproduce(options.figure, options.profile, options.out)
+    if options.json:
+        _print_json(reproduction.to_json())
+    else:
+        print(f"The page: {reproduction.page}")
+    return DONE
+
+
 def _info(options: Namespace) -> int:
     from numvae.information import gather
 
@@ -294,6 +308,7 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "figures": _figures,
     "gradcheck": _gradcheck,
     "variance": _variance,
+    "reproduce": _reproduce,
     "info": _info,
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,18 +20,23 @@ from pydantic_core import CoreSchema, core_schema
 from numvae import layers, objectives
 from numvae.adaptation import is_adaptive, start_adaptation
 from numvae.belief_networks import mlp_belief_network
-from numvae.datasets import BINARIZATIONS, Dataset, binarize_once, load
+from numvae.corruption import CORRUPTIONS, Corruption
+from numvae.datasets import BINARIZATIONS, DATASETS, Dataset, binarize_once, load
+from numvae.datasets.binarization import LEVELS
 from numvae.devices import Device
-from numvae.distributions import Bernoulli, FixedStdNormal, Normal
+from numvae.distributions import Bernoulli, Categorical, FixedStdNormal, Normal
+from numvae.distributions.catalogue import LIKELIHOODS, POSTERIORS, PRIORS, natural_prior
+from numvae.distributions.contract import inside
+from numvae.distributions.kl_table import kl_divergence
 from numvae.errors import InputError
 from numvae.estimators import claims_of
 from numvae.estimators.catalogue import ESTIMATORS
 from numvae.models import Model, mlp_vae
-from numvae.networks import LeastLogStd, Network, SharedLogStd, SigmoidMean
+from numvae.networks import AtMost, LeastLogStd, Network, SharedLogStd, SigmoidMean, largest_log_shape
 from numvae.optimizers import OPTIMIZERS, Optimizer
 from numvae.parameter_file import explain, read_object, short
 from numvae.parameters import glorot, small_normal
-from numvae.priors import normal_prior
+from numvae.priors import Prior, normal_prior
 from numvae.schedules import SCHEDULES, Schedule, WarmUp
 from numvae.training import Recipe, State, start
 
@@ -51,13 +57,61 @@ ACTIVATIONS = {
 OBJECTIVES = {
     rule.__name__: rule for rule in (objectives.elbo, objectives.elbo_monte_carlo, objectives.importance_weighted)
 }
-OF_LATENTS = {"vae": Normal(), "sbn": Bernoulli()}
 TRAINING_ESTIMATORS = {
     name: estimator
     for name, estimator in ESTIMATORS.items()
-    if any(claims_of(estimator).cover(family) for family in OF_LATENTS.values())
+    if any(claims_of(estimator).cover(family) for family in (*POSTERIORS.values(), Bernoulli()))
 }
+SEES = {
+    "bernoulli": ("none", "threshold", "fixed", "fresh"),
+    "continuous_bernoulli": ("none",),
+    "beta": ("inside",),
+    "normal": ("none",),
+    "normal_shared_std": ("none",),
+    "normal_fixed_std": ("none",),
+    "laplace": ("none",),
+    "student_t": ("none",),
+    "discretized_logistic": ("none",),
+    "categorical": ("codes",),
+    "poisson": ("photons", "counts"),
+    "negative_binomial": ("photons", "counts"),
+}
+"""Likelihood -> what it can see of the data, as ``binarize`` calls it; the first is what ``auto`` takes."""
+TAKES = {
+    "bernoulli": "bits, and for grey values as their expectation",
+    "beta": "values strictly between 0 and 1",
+    "categorical": "codes",
+    "poisson": "counts",
+    "negative_binomial": "counts",
+}
+TAKES = {**dict.fromkeys(SEES, "grey values"), **TAKES}
+LIKELIHOOD_OF = {
+    "none": "normal",
+    "threshold": "bernoulli",
+    "fixed": "bernoulli",
+    "fresh": "bernoulli",
+    "inside": "beta",
+    "codes": "categorical",
+    "photons": "poisson",
+    "counts": "poisson",
+}
+"""What the data are made to -> the likelihood that ``auto`` takes."""
+MAKES = {
+    "none": "leaves grey values",
+    "threshold": "makes bits",
+    "fixed": "makes bits",
+    "fresh": "makes bits",
+    "inside": "makes grey values strictly between 0 and 1",
+    "photons": "makes counts",
+    "counts": "takes counts",
+    "codes": "makes codes",
+}
+OF_SCALE = ("normal", "laplace", "student_t")
+"""Densities with a scale from the network, which must not shrink to zero on a pixel that never changes."""
 INITIALIZERS = {rule.__name__: rule for rule in (glorot, small_normal)}
+
+DEFAULT_STRENGTH = 0.1
+"""Of a corruption."""
 
 MOST_WEIGHTS = 500_000_000
 """Adam keeps four float32 vectors of them, and drawing them takes another two in float64: 16 GB."""
@@ -80,6 +134,7 @@ class OneOf:
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Scale = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
 """A standard deviation or a precision: its square, its inverse and their logarithms are good float32 numbers."""
 
@@ -96,19 +151,32 @@ class Config(BaseModel):
         "auto",
         description="grey values into bits: fresh draws them anew every time a row is used; auto follows the data",
     )
-    likelihood: Literal["auto", "bernoulli", "normal", "normal_shared_std", "normal_fixed_std"] = Field(
+    likelihood: Annotated[str, OneOf("auto", *SEES)] = Field(
         "auto", description="p(x|z); normal: mean and log-std from the network; shared: one learned; fixed: fixed_std"
     )
     fixed_std: Scale = Field(0.1, description="the standard deviation of normal_fixed_std, in grey values of [0, 1]")
-    least_std: Scale = Field(1 / 255, description="the smallest standard deviation that normal can reach")
+    least_std: Scale = Field(
+        1 / 255, description="the smallest standard deviation (scale) that normal, laplace, student_t, beta can reach"
+    )
     mean: Literal["sigmoid", "identity"] = Field(
-        "sigmoid", description="of a normal likelihood: sigmoid keeps it in (0, 1), as the paper does for Frey faces"
+        "sigmoid",
+        description="of a normal, laplace, student_t or discretized_logistic likelihood: sigmoid keeps it in (0, 1), "
+        "as the paper does for Frey faces",
     )
     model: Literal["vae", "sbn"] = Field("vae", description="sbn: a sigmoid belief network, whose latents are bits")
     layers: int = Field(1, ge=1, le=3, description="of bits, one above the other, in an sbn")
     latent: Count = Field(20, description="number of latents, in each layer")
     hidden: list[Count] = Field([500], description="widths of the hidden layers, encoder's order; none: linear maps")
     activation: Annotated[str, OneOf(*ACTIVATIONS)] = Field("tanh", description="between layers")
+    posterior: Annotated[str, OneOf(*POSTERIORS)] = Field(
+        "normal", description="q(z|x) of a vae; its parameters come from the encoder"
+    )
+    prior: Annotated[str, OneOf("auto", *PRIORS)] = Field(
+        "auto", description="p(z) of a vae; auto: the posterior's own family, or the nearest that has all its values"
+    )
+    prior_params: dict[str, float] = Field(
+        {}, description='parameters of the prior, as {"log_rate": 1.0}; those not given are 0, the standard member'
+    )
     prior_precision: Scale = Field(1.0, description="alpha of the prior z ~ N(0, I/alpha)")
     weight_prior: Scale | None = Field(
         None, description="precision of a N(0, I/precision) prior on the weights: MAP, as in the paper with 1"
@@ -117,6 +185,18 @@ class Config(BaseModel):
         "elbo",
         description="elbo: analytic KL (the paper's B), of an sbn layer by layer; elbo_monte_carlo: all Monte Carlo "
         "(its A), of an sbn all layers as one",
+    )
+    kl: Literal["analytic", "monte_carlo"] = Field(
+        "analytic", description="of the elbo: monte_carlo needs no closed form, and makes elbo elbo_monte_carlo"
+    )
+    kl_weight: NotNegative = Field(1.0, description="beta of the elbo, which is reconstruction - beta KL")
+    kl_warm_up: int = Field(0, ge=0, description="steps over which the weight of the KL grows from 0 to kl_weight")
+    free_bits: NotNegative = Field(0.0, description="nats of KL that each latent has free, on each row")
+    corruption: Annotated[str, OneOf("none", *CORRUPTIONS)] = Field(
+        "none", description="of what the encoder sees in training: the denoising criterion"
+    )
+    corrupt: Positive | None = Field(
+        None, description="strength of the corruption: a probability, or the noise's standard deviation; not set: 0.1"
     )
     estimator: Annotated[str, OneOf("auto", *TRAINING_ESTIMATORS)] = Field(
         "auto", description="of the gradient; auto: pathwise, for an sbn disarm, or score_function where that cannot be"
@@ -145,12 +225,52 @@ class Config(BaseModel):
     @classmethod
     def _suits_the_binarization(cls, likelihood: str, info: ValidationInfo) -> str:
         binarize = info.data.get("binarize")
-        if likelihood.startswith("normal") and binarize in ("threshold", "fixed", "fresh"):
+        if likelihood != "auto" and binarize not in (None, "auto", *SEES[likelihood]):
+            others = " or ".join(repr(name) for name, seen in SEES.items() if binarize in seen)
             raise InputError(
-                f"{likelihood!r} is a density of grey values, but binarize {binarize!r} makes bits, on which it grows "
-                "without bound; use likelihood 'bernoulli' or binarize 'none'"
+                f"{likelihood!r} is for {TAKES[likelihood]}, but binarize {binarize!r} {MAKES[str(binarize)]}; use "
+                f"likelihood {others} or binarize {SEES[likelihood][0]!r}"
             )
         return likelihood
+
+    @field_validator("posterior", "prior", "prior_params", "kl")
+    @classmethod
+    def _are_a_vaes(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.data.get("model") == "sbn" and value not in ("normal", "auto", "analytic", {}):
+            raise InputError(f"an sbn has bits as latents and learns their prior, {info.field_name} is a vae's")
+        return value
+
+    @field_validator("prior")
+    @classmethod
+    def _has_a_density_at_every_latent(cls, name: str, info: ValidationInfo) -> str:
+        posterior = info.data.get("posterior")
+        if posterior is None or name == "auto" or inside(POSTERIORS[posterior], PRIORS[name]):
+            return name
+        fits = ", ".join(other for other, family in PRIORS.items() if inside(POSTERIORS[posterior], family))
+        raise InputError(
+            f"prior {name!r} has a density for {PRIORS[name].support} values alone, but those of posterior "
+            f"{posterior!r} are {POSTERIORS[posterior].support}; use one of {fits}"
+        )
+
+    @field_validator("prior_params")
+    @classmethod
+    def _are_the_priors(cls, values: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        if None not in (info.data.get("posterior"), info.data.get("prior")):
+            Prior.of(cls._prior_family(info.data), values)
+        return values
+
+    @field_validator("kl")
+    @classmethod
+    def _is_known(cls, kl: str, info: ValidationInfo) -> str:
+        needed = kl == "analytic" and info.data.get("objective") == "elbo" and info.data.get("model") == "vae"
+        if needed and {"posterior", "prior"} <= set(info.data):
+            kl_divergence(POSTERIORS[info.data["posterior"]], cls._prior_family(info.data))
+        return kl
+
+    @staticmethod
+    def _prior_family(settings: Mapping[str, Any]) -> Any:
+        name = settings["prior"]
+        return PRIORS[natural_prior(settings["posterior"]) if name == "auto" else name]
 
     @field_validator("layers", "prior_precision")
     @classmethod
@@ -160,7 +280,45 @@ class Config(BaseModel):
             raise InputError(f"a vae has one layer of latents, not {value}; use model 'sbn'")
         if info.field_name == "prior_precision" and model == "sbn" and value != 1:
             raise InputError("an sbn learns its prior, prior_precision is a vae's; leave it out")
+        if info.field_name == "prior_precision" and value != 1 and info.data.get("prior") is not None:
+            family = cls._prior_family(info.data)
+            if not isinstance(family, Normal) or info.data.get("prior_params"):
+                raise InputError("prior_precision is that of a normal prior, and says its log_std; use prior_params")
         return value
+
+    @field_validator("kl_weight", "kl_warm_up", "free_bits", "corruption")
+    @classmethod
+    def _suits_the_objective(cls, value: Any, info: ValidationInfo) -> Any:
+        name = str(info.field_name)
+        if value == cls.model_fields[name].default:
+            return value
+        if info.data.get("model") == "sbn":
+            raise InputError(f"the elbo of an sbn has no KL as a term of its own; leave {name} out")
+        if info.data.get("objective", "elbo") != "elbo" or info.data.get("kl") == "monte_carlo":
+            raise InputError(f"{name} is for objective elbo with its analytic kl alone; use these or leave it out")
+        return value
+
+    @field_validator("corruption")
+    @classmethod
+    def _suits_the_data(cls, corruption: str, info: ValidationInfo) -> str:
+        seen = info.data.get("binarize", "auto")
+        if seen == "auto":
+            seen = SEES.get(info.data.get("likelihood", "auto"), ("none",))[0]
+        if corruption != "none" and seen in ("photons", "counts", "codes"):
+            raise InputError(
+                f"{corruption} is for bits and grey values, but binarize {seen!r} {MAKES[seen]}; leave it out"
+            )
+        return corruption
+
+    @field_validator("corrupt")
+    @classmethod
+    def _is_a_strength(cls, strength: float | None, info: ValidationInfo) -> float | None:
+        corruption = info.data.get("corruption")
+        if strength is not None and corruption == "none":
+            raise InputError(f"a strength needs its corruption; say which: {', '.join(CORRUPTIONS)}")
+        if strength is not None and strength > 1 and corruption in ("salt_and_pepper", "blank_pixels"):
+            raise InputError(f"of {corruption} it is a probability, at most 1, got {strength:g}")
+        return strength
 
     @field_validator("estimator")
     @classmethod
@@ -169,7 +327,7 @@ class Config(BaseModel):
         if name == "auto" or model is None or objective is None or layers_of_bits is None:
             return name
         claims, in_one = claims_of(ESTIMATORS[name]), layers_of_bits > 1 and objective != "elbo"
-        family = OF_LATENTS[model]
+        family = POSTERIORS.get(info.data.get("posterior", ""), Normal()) if model == "vae" else Bernoulli()
         reduction = "log_mean_exp" if objective == "importance_weighted" else "sample_mean"
         if not claims.cover(family):
             of_bits = "vimco or score_function" if reduction == "log_mean_exp" else "disarm or rebar"
@@ -230,7 +388,8 @@ class Config(BaseModel):
         if self.model == "sbn":
             model = mlp_belief_network(features, latents=(self.latent,) * self.layers, **networks)
         else:
-            model = mlp_vae(features, latents=self.latent, prior=normal_prior(self.prior_precision), **networks)
+            posterior = POSTERIORS[self.posterior]
+            model = mlp_vae(features, latents=self.latent, posterior=posterior, prior=self.build_prior(), **networks)
         if model.layout.size > MOST_WEIGHTS:
             raise InputError(
                 f"hidden {self.hidden} and latent {self.latent} make a model of {model.layout.size:,} weights, more "
@@ -238,16 +397,28 @@ class Config(BaseModel):
             )
         return model
 
-    def _likelihood(self, features: int) -> tuple[Bernoulli | Normal | FixedStdNormal, tuple[Network, ...]]:
+    def build_prior(self) -> Prior:
+        """The prior of a VAE's latents."""
+        if self.prior_precision != 1:
+            return normal_prior(self.prior_precision)
+        return Prior.of(self._prior_family({"posterior": self.posterior, "prior": self.prior}), self.prior_params)
+
+    def _likelihood(self, features: int) -> tuple[Any, tuple[Network, ...]]:
         """The family, and what stands behind the decoder's last affine layer."""
         mean = (SigmoidMean(features),) if self.mean == "sigmoid" else ()
-        if self.likelihood == "normal":
-            return Normal(), (*mean, LeastLogStd(round(math.log(self.least_std), 6)))
+        least = round(math.log(self.least_std), 6)
         if self.likelihood == "normal_shared_std":
             return Normal(), (*mean, SharedLogStd())
         if self.likelihood == "normal_fixed_std":
             return FixedStdNormal(self.fixed_std), mean
-        return Bernoulli(), ()
+        if self.likelihood == "categorical":
+            return Categorical(LEVELS), ()
+        family = LIKELIHOODS.get(self.likelihood, Bernoulli())  # auto, where no data have settled it
+        if self.likelihood in OF_SCALE:
+            return family, (*mean, LeastLogStd(least, blocks=family.params_per_value))
+        if self.likelihood == "discretized_logistic":
+            return family, mean
+        return family, (AtMost(round(largest_log_shape(self.least_std), 6)),) if self.likelihood == "beta" else ()
 
     def settled_estimator(self) -> str:
         """The estimator's name, ``auto`` settled: whatever suits model and objective."""
@@ -257,6 +428,10 @@ class Config(BaseModel):
             return "pathwise"
         as_one = self.layers > 1 and self.objective != "elbo"
         return "score_function" if as_one or self.objective == "importance_weighted" else "disarm"
+
+    def settled_objective(self) -> str:
+        """The objective's name, with the KL by Monte Carlo where that is asked for."""
+        return "elbo_monte_carlo" if self.objective == "elbo" and self.kl == "monte_carlo" else self.objective
 
     def build_optimizer(self) -> Optimizer:
         """The optimiser with its hyper-parameters."""
@@ -268,19 +443,31 @@ class Config(BaseModel):
         schedule = SCHEDULES[self.schedule](**self.schedule_options)
         return WarmUp(self.warm_up, schedule) if self.warm_up else schedule
 
+    def build_corruption(self) -> Corruption | None:
+        """What is done to the rows that the encoder sees in training."""
+        if self.corruption == "none":
+            return None
+        return partial(
+            CORRUPTIONS[self.corruption], strength=DEFAULT_STRENGTH if self.corrupt is None else self.corrupt
+        )
+
     def build_recipe(self) -> Recipe:
         """How to train."""
         return Recipe(
             epochs=self.epochs or LEAST_EPOCHS,
             batch=self.batch,
             samples=self.samples,
-            objective=OBJECTIVES[self.objective],
+            objective=OBJECTIVES[self.settled_objective()],
             estimator=ESTIMATORS[self.settled_estimator()],
             optimizer=self.build_optimizer(),
             schedule=self.build_schedule(),
             clip_norm=self.clip_norm,
             weight_prior_precision=self.weight_prior,
             binarize=BINARIZATIONS[self.binarize],
+            kl_weight=self.kl_weight,
+            kl_warm_up=self.kl_warm_up,
+            free_bits=self.free_bits,
+            corruption=self.build_corruption(),
             seed=self.seed,
             device=self.device,
         )
@@ -347,7 +534,7 @@ def prepare_data(config: Config) -> tuple[Config, Dataset]:
     one; of your own data, bits get a Bernoulli likelihood and grey values a normal one.  A likelihood or binarisation
     that you set decides the other.
     """
-    dataset = load(config.data, seed=config.seed)
+    dataset = load(config.data, seed=config.seed, counts=_takes_counts(config))
     train = dataset.train[: config.train_rows]
     test = dataset.test[: config.test_rows]
     dataset = replace(
@@ -358,18 +545,23 @@ def prepare_data(config: Config) -> tuple[Config, Dataset]:
         test_labels=None if dataset.test_labels is None else dataset.test_labels[: len(test)],
     )
     binarize, likelihood = config.binarize, config.likelihood
-    of_bits = _holds_bits(dataset.train)
+    of_bits = not dataset.counts and _holds_bits(dataset.train)
     if likelihood == "auto":
         if binarize == "auto":
             likelihood = "bernoulli" if config.data in ("drawn", "mnist") or of_bits else "normal"
         else:
-            likelihood = "normal" if binarize == "none" and not of_bits else "bernoulli"
+            likelihood = "bernoulli" if of_bits and binarize == "none" else LIKELIHOOD_OF[binarize]
     if binarize == "auto":
-        binarize = "none" if likelihood != "bernoulli" or of_bits else "fresh"
-    if likelihood.startswith("normal") and of_bits:
+        binarize = _seen_by(likelihood, dataset, of_bits)
+    if of_bits and likelihood != "bernoulli":
         raise InputError(
-            f"{config.data} holds bits (only 0 and 1), on which a {likelihood} density grows without bound; "
+            f"{config.data} holds bits (only 0 and 1), which a {likelihood} likelihood is not for; "
             "use --likelihood bernoulli"
+        )
+    if likelihood == "discretized_logistic" and dataset.train.dtype != np.uint8:
+        raise InputError(
+            f"{config.data} holds values between the 256 grey levels that discretized_logistic is for; save uint8, or "
+            "use --likelihood normal"
         )
     epochs = config.epochs or _enough_epochs(len(train), config.batch)
     settled = config.model_copy(
@@ -381,6 +573,21 @@ def prepare_data(config: Config) -> tuple[Config, Dataset]:
         }
     )
     return settled, binarize_once(dataset, seed=config.seed) if binarize == "fixed" else dataset
+
+
+def _takes_counts(config: Config) -> bool:
+    """Whether the numbers in a file of one's own are counts, and not grey values."""
+    of_counts = "counts" in SEES.get(config.likelihood, ())
+    return config.binarize == "counts" or (of_counts and config.binarize == "auto" and config.data not in DATASETS)
+
+
+def _seen_by(likelihood: str, dataset: Dataset, of_bits: bool) -> str:
+    """What ``binarize: auto`` comes to."""
+    if dataset.counts:
+        return "counts"
+    if likelihood == "bernoulli":
+        return "none" if of_bits else "fresh"
+    return SEES[likelihood][0]
 
 
 def _enough_epochs(rows: int, batch: int) -> int:

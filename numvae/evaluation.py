@@ -14,7 +14,7 @@ from numvae.arrays import Array
 from numvae.blocks import blocks
 from numvae.datasets.binarization import Binarization, fresh
 from numvae.devices import Device, to_device, to_host
-from numvae.distributions.kl_divergence import has_closed_form
+from numvae.distributions.kl_table import has_closed_form
 from numvae.estimators import log_mean_exp
 from numvae.models import VAE, Model
 from numvae.objectives import elbo_terms

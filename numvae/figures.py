@@ -139,11 +139,14 @@ def reconstructions(originals: Images, decoded: Images, image_shape: tuple[int, 
     return ax
 
 
-def latent_scatter(means: Images, labels: npt.NDArray[Any] | None = None, ax: Axes | None = None) -> Axes:
+def latent_scatter(
+    means: Images, labels: npt.NDArray[Any] | None = None, ax: Axes | None = None, *, rings: bool = True
+) -> Axes:
     """The posterior mean (N, 2) of each datum, coloured by its label (N,) where given.
 
     Each class is named at the median of its points, and up to ten beside their colours above; of more than ten classes,
-    some share a colour.  Rings mark 1, 2 and 3 standard deviations of the prior N(0, I).
+    some share a colour.  ``rings`` mark 1, 2 and 3 standard deviations of the prior N(0, I); without them the axes
+    enclose the points alone.
     """
     means = np.asarray(means)
     if means.ndim != 2 or means.shape[1] != 2 or len(means) == 0:
@@ -155,7 +158,7 @@ def latent_scatter(means: Images, labels: npt.NDArray[Any] | None = None, ax: Ax
         raise InputError(f"labels must have shape {means.shape[:1]}, one per row of means, got {np.shape(labels)}")
     ax = ax or _axes_within(4.6, 4.6, left=0.65, right=0.2, bottom=0.5, top=0.3)
     _plain(ax)
-    for radius in (1, 2, 3):
+    for radius in (1, 2, 3) if rings else ():
         ax.add_patch(Circle((0, 0), radius, fill=False, color=GRID, linewidth=1.2, zorder=0))
     area = float(np.clip(20_000 / len(means), 3, 20))
     dots: dict[str, Any] = {"s": area, "alpha": 0.6, "linewidths": 0}
@@ -166,9 +169,11 @@ def latent_scatter(means: Images, labels: npt.NDArray[Any] | None = None, ax: Ax
         colours = np.array(TEN_COLOURS)[classes % len(TEN_COLOURS)]
         ax.scatter(means[:, 0], means[:, 1], c=colours, **dots)
         _name_classes(ax, names, [np.median(means[classes == k], axis=0) for k in range(len(names))])
-    reach = 1.05 * float(np.abs(means).max(initial=3))
     ax.grid(False)
-    ax.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal", xlim=(-reach, reach), ylim=(-reach, reach))
+    ax.set(xlabel="$z_1$", ylabel="$z_2$")
+    if rings:
+        reach = 1.05 * float(np.abs(means).max(initial=3))
+        ax.set(aspect="equal", xlim=(-reach, reach), ylim=(-reach, reach))
     return ax
 
 
@@ -177,24 +182,31 @@ def manifold(
     image_shape: tuple[int, int],
     side: int = 20,
     ax: Axes | None = None,
+    *,
+    quantile: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]] | None = None,
 ) -> Axes:
     """What a 2-D latent has learnt: `decode` over a grid that covers the prior evenly.
 
-    The grid is z = Φ⁻¹(u) for u = (i + ½)/side along each axis, Φ the CDF of the standard normal: every cell holds the
-    same prior mass.  z₁ grows to the right, z₂ upward.  Source: Kingma and Welling (2013), figure 4.
+    The grid is z = F⁻¹(u) for u = (i + ½)/side along each axis, F⁻¹ the prior's ``quantile`` function, by default the
+    standard normal's: every cell holds the same prior mass.  z₁ grows to the right, z₂ upward.
+    Source: Kingma and Welling (2013), figure 4.
 
     decode: (N, 2) → (N, D), latents to mean images, called once with N = side².
     """
     if side < 1:
         raise InputError(f"side must be at least 1, got {side}")
-    z = ndtri((np.arange(side) + 0.5) / side)
+    z = (quantile or ndtri)((np.arange(side) + 0.5) / side)
     z1, z2 = np.meshgrid(z, z[::-1])  # the first row of the mosaic is the top: the largest z2
     mosaic = _mosaic(decode(np.stack([z1.ravel(), z2.ravel()], axis=1)), image_shape, columns=side, gap=0)
     ax = _show(mosaic, ax, left=0.7, bottom=0.5, extent=(0, 1, 0, 1))
-    ticks = [tick for tick in (-2, -1, -0.5, 0, 0.5, 1, 2) if abs(tick) <= max(z[-1], 0.5) + 0.1]
-    names = [f"{tick:g}".replace("-", "−") for tick in ticks]
-    ax.set_xticks(ndtr(ticks), names)  # along the edge the scale is Φ(z), so z sits at Φ(z)
-    ax.set_yticks(ndtr(ticks), names)
+    if quantile is None:
+        ticks = [tick for tick in (-2, -1, -0.5, 0, 0.5, 1, 2) if abs(tick) <= max(z[-1], 0.5) + 0.1]
+        levels, names = ndtr(ticks), [f"{tick:g}".replace("-", "−") for tick in ticks]
+    else:
+        levels = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
+        names = [f"{tick:.2g}".replace("-", "−") for tick in quantile(levels)]
+    ax.set_xticks(levels, names)  # along the edge the scale is F(z), so z sits at F(z)
+    ax.set_yticks(levels, names)
     ax.set(xlabel="$z_1$", ylabel="$z_2$")
     return ax
 

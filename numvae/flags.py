@@ -189,6 +189,20 @@ def build_parser() -> argparse.ArgumentParser:
     variance.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of the noise (default: 0)")
     variance.add_argument("--out", type=place, metavar="DIR", help="write variance.json and the pictures into DIR")
 
+    again = _command(commands, "reproduce", "run the experiments of the review of the paper, and draw its figures")
+    again.add_argument("what", choices=["review"], help="whose experiments: those of the review")
+    again.add_argument(
+        "--figure", metavar="NAME",
+        help="only this one: 1 to 10, 7b, manifolds, latents, kl, denoising, exponential, counts (default: all)",
+    )  # fmt: skip
+    again.add_argument(
+        "--profile", metavar="NAME", default="quick",
+        help="quick: two minutes; full: all rows, and it says how long beforehand (default: quick)",
+    )  # fmt: skip
+    again.add_argument(
+        "--out", type=place, metavar="DIR", help="folder of the runs and the page (default: runs/review-PROFILE)"
+    )
+
     info = _command(commands, "info", "versions, devices, data; or what a run is and has reached")
     info.add_argument("run_folder", nargs="?", type=place, metavar="DIR", help="the folder of a run")
     return parser

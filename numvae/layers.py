@@ -10,7 +10,19 @@ import numpy as np
 
 from numvae.arrays import Array, Pullback
 
-__all__ = ["affine", "affine_of_data", "elu", "identity", "leaky_relu", "relu", "sigmoid", "softplus", "tanh"]
+__all__ = [
+    "affine",
+    "affine_of_data",
+    "elu",
+    "identity",
+    "leaky_relu",
+    "log",
+    "logit",
+    "relu",
+    "sigmoid",
+    "softplus",
+    "tanh",
+]
 
 
 def affine(W: Array, b: Array, x: Array) -> tuple[Array, Pullback]:
@@ -151,3 +163,27 @@ def elu(x: Array, alpha: float = 1.0) -> tuple[Array, Pullback]:
         return (dy * (positive + (1 - positive) * (below_zero + alpha)),)  # (layers.16)
 
     return np.maximum(x, 0) + below_zero, pullback  # (layers.15)
+
+
+def log(x: Array) -> tuple[Array, Pullback]:
+    """y = log x, for x > 0   (layers.17); dx = dy / x   (layers.18).
+
+    It takes a positive latent to the log-rate of a count, and a network's positive outputs to log-parameters.
+
+    >>> y, pullback = log(np.array([1.0, 4.0]))
+    >>> y[0], pullback(np.ones(2))
+    (np.float64(0.0), (array([1.  , 0.25]),))
+    """
+    return np.log(x), lambda dy: (dy / x,)  # (layers.17), (layers.18)
+
+
+def logit(x: Array) -> tuple[Array, Pullback]:
+    """y = log x - log(1 - x), for 0 < x < 1   (layers.19); dx = dy / (x (1 - x))   (layers.20).
+
+    The inverse of the sigmoid.  It takes a latent in (0, 1) to the logit of a bit.
+
+    >>> logit(np.array([0.5, 0.75]))[0]
+    array([0.        , 1.09861229])
+    """
+    y = np.log(x) - np.log1p(-x)  # (layers.19)
+    return y, lambda dy: (dy / (x * (1 - x)),)  # (layers.20)

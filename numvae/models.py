@@ -5,7 +5,7 @@ The VAE is here, sigmoid belief networks in ``belief_networks.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -15,15 +15,15 @@ import numpy.typing as npt
 
 from numvae import layers
 from numvae.arrays import Array, Pullback
-from numvae.belief_networks import OfSigns, SigmoidBeliefNetwork
+from numvae.belief_networks import SigmoidBeliefNetwork
 from numvae.distributions import Bernoulli, Normal
 from numvae.distributions.contract import params_size
 from numvae.estimators import draw_noise
-from numvae.networks import Chain, Dense, Network, SharedLogStd, mlp
+from numvae.networks import Chain, Network, SharedLogStd, mlp
 from numvae.parameters import Layout
 from numvae.priors import STANDARD_NORMAL, Prior
 
-__all__ = ["VAE", "Model", "mlp_vae", "start_at_data"]
+__all__ = ["VAE", "Model", "mlp_vae"]
 
 
 @dataclass(frozen=True)
@@ -148,40 +148,3 @@ def mlp_vae(
         prior=prior,
     )
 
-
-def start_at_data(model: Model, theta: Array, mean: Array, std: Array) -> None:
-    """Write into ``theta`` a last decoder bias that makes an untrained model put out the data's own mean and std.
-
-    Learning then starts from the best constant picture instead of from grey noise.  mean, std: (D,), means in [0, 1].
-    What stands behind the decoder's last ``Dense`` must have an ``inverse``; a decoder without either keeps the bias it
-    has.
-    """
-    if isinstance(model, SigmoidBeliefNetwork):
-        model.centre_at(theta, mean)
-    mean, std = np.clip(mean, 0.001, 0.999), np.maximum(std, 0.001)
-    if isinstance(model.likelihood, Bernoulli):
-        wanted = np.log(mean / (1 - mean))
-    elif isinstance(model.likelihood, Normal):
-        wanted = np.concatenate([mean, np.log(std)])
-    else:
-        wanted = mean
-    for part, weights in _last_to_first(*model.data_decoder(theta)):
-        if isinstance(part, Dense):
-            part.layout.views(weights)["b"][...] = wanted
-            return
-        if not hasattr(part, "inverse"):
-            return
-        if isinstance(part, SharedLogStd):
-            weights[...] = np.log(std).mean()
-        wanted = part.inverse(wanted)
-
-
-def _last_to_first(network: Network, theta: Array) -> Iterator[tuple[Any, Array]]:
-    """The parts of a chain, and of chains within it, with their weights; any other network is its own only part."""
-    if isinstance(network, OfSigns):
-        network = network.network
-    if not isinstance(network, Chain):
-        yield network, theta
-        return
-    for part, weights in zip(reversed(network.parts), reversed(network.layout.views(theta).values()), strict=True):
-        yield from _last_to_first(part, weights)

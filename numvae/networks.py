@@ -9,6 +9,7 @@ memory, so a model's gradient is filled in place and never copied.  Derivations:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +23,18 @@ from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import halves
 from numvae.parameters import Layout
 
-__all__ = ["Activation", "Chain", "Dense", "LeastLogStd", "Network", "SharedLogStd", "SigmoidMean", "mlp"]
+__all__ = [
+    "Activation",
+    "AtMost",
+    "Chain",
+    "Dense",
+    "LeastLogStd",
+    "Network",
+    "SharedLogStd",
+    "SigmoidMean",
+    "largest_log_shape",
+    "mlp",
+]
 
 
 class Network(Protocol):
@@ -122,31 +134,74 @@ class LeastLogStd:
     """y = [mean | least + softplus(raw - least)] for x = [mean | raw]: log_std stays above ``least``   (networks.4).
 
     A density has no upper bound: on a pixel that never changes, a free standard deviation shrinks to zero and the bound
-    grows for ever.  Data in steps of 1/255 cannot tell a smaller standard deviation anyway.  x, y: (..., 2D).
+    grows for ever.  Data in steps of 1/255 cannot tell a smaller standard deviation anyway.  x, y: (..., 2D); or
+    (..., blocks·D), of which it is the second block, with what follows left alone.
     """
 
     least: float
+    blocks: int = 2
     layout = Layout(())
 
     def __call__(self, theta: Array, x: Array) -> tuple[Array, Pullback]:
-        mean, raw = halves(x)
+        mean, raw, rest = self._split(x)
         above_least, softplus_pullback = layers.softplus(raw - self.least)
-        y = np.concatenate([mean, above_least + self.least], axis=-1)  # (networks.4)
+        y = np.concatenate([mean, above_least + self.least, rest], axis=-1)  # (networks.4)
 
         def pullback(dy: Array, out: Array | None = None) -> tuple[Array, Array]:
-            dmean, dlog_std = halves(dy)
+            dmean, dlog_std, drest = self._split(dy)
             (draw,) = softplus_pullback(dlog_std)  # (networks.5)
-            return (np.empty_like(theta) if out is None else out), np.concatenate([dmean, draw], axis=-1)
+            return (np.empty_like(theta) if out is None else out), np.concatenate([dmean, draw, drest], axis=-1)
+
+        return y, pullback
+
+    of_data = __call__
+
+    def _split(self, x: Array) -> tuple[Array, Array, Array]:
+        features = x.shape[-1] // self.blocks
+        return x[..., :features], x[..., features : 2 * features], x[..., 2 * features :]
+
+    def inverse(self, y: Array) -> Array:
+        """The input that makes y; a log_std at or below ``least``, which none makes, is taken for one just above."""
+        mean, log_std, rest = self._split(y)
+        above_least = np.maximum(log_std - self.least, 0.01)
+        return np.concatenate([mean, self.least + np.log(np.expm1(above_least)), rest], axis=-1)
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """y = most - softplus(most - x), element by element: y stays below ``most``, and is x where x is well below it.
+
+    (networks.8).  Behind a decoder of a beta likelihood it keeps the two shapes from growing for ever on a pixel that
+    never changes.  x, y: (..., D).
+    """
+
+    most: float
+    layout = Layout(())
+
+    def __call__(self, theta: Array, x: Array) -> tuple[Array, Pullback]:
+        below_most, softplus_pullback = layers.softplus(self.most - x)
+        y = self.most - below_most  # (networks.8)
+
+        def pullback(dy: Array, out: Array | None = None) -> tuple[Array, Array]:
+            return (np.empty_like(theta) if out is None else out), softplus_pullback(dy)[0]  # (networks.9)
 
         return y, pullback
 
     of_data = __call__
 
     def inverse(self, y: Array) -> Array:
-        """The input that makes y; a log_std at or below ``least``, which none makes, is taken for one just above."""
-        mean, log_std = halves(y)
-        above_least = np.maximum(log_std - self.least, 0.01)
-        return np.concatenate([mean, self.least + np.log(np.expm1(above_least))], axis=-1)
+        """The input that makes y; a y at or above ``most``, which none makes, is taken for one just below."""
+        x: Array = self.most - np.log(np.expm1(np.maximum(self.most - y, 0.01)))
+        return x
+
+
+def largest_log_shape(least_std: float) -> float:
+    """log a at which Beta(a, a) has the standard deviation ``least_std``   (networks.10).
+
+    >>> round(largest_log_shape(1 / 255), 2)
+    9.0
+    """
+    return math.log((0.25 / least_std**2 - 1) / 2)  # (networks.10)
 
 
 @dataclass(frozen=True)

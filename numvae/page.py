@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from numvae.atomic import write_atomically
 from numvae.errors import InputError
 
-__all__ = ["CAPTIONS", "write_page"]
+__all__ = ["CAPTIONS", "write_document", "write_page"]
 
 CAPTIONS: Mapping[str, tuple[str, str]] = {
     "bound_curves": (
@@ -177,13 +177,20 @@ def write_page(
 
     All text is escaped.  The same arguments give the same bytes.  Raises `InputError` for a figure that is not a PNG.
     """
-    paragraphs = "\n".join(f"<p>{escape(note)}</p>" for note in notes)
     sections = [
         _section("The numbers", _numbers(numbers)),
         _section("Pictures", _pictures(figures)) if figures else "",
         _section("The gradient of this model", _gradients(gradient_check)) if gradient_check is not None else "",
         _section("To repeat this run", _recipe(configuration, history, command)),
     ]
+    write_document(path, kicker="numvae · a training run", title=title, notes=notes, sections=sections)
+
+
+def write_document(
+    path: str | os.PathLike[str], *, kicker: str, title: str, notes: Sequence[str], sections: Sequence[str]
+) -> None:
+    """Write a self-contained page, whole or not at all: a headline, paragraphs below it, and sections of HTML."""
+    paragraphs = "\n".join(f"<p>{escape(note)}</p>" for note in notes)
     page = f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -196,7 +203,7 @@ def write_page(
 </head>
 <body>
 <header>
-<p class="kicker">numvae · a training run</p>
+<p class="kicker">{escape(kicker)}</p>
 <h1>{escape(title)}</h1>
 {paragraphs}
 </header>

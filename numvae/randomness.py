@@ -11,7 +11,17 @@ import numpy as np
 
 __all__ = ["USES", "generator"]
 
-USES = {"weights": 0, "order": 1, "noise": 2, "evaluation": 3, "pictures": 4, "split": 5, "bits": 6, "estimator": 7}
+USES = {
+    "weights": 0,
+    "order": 1,
+    "noise": 2,
+    "evaluation": 3,
+    "pictures": 4,
+    "split": 5,
+    "bits": 6,
+    "estimator": 7,
+    "start": 8,
+}
 """What a seed is used for; a number once given stays, or old runs could not be repeated."""
 
 

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from numvae import figures
 from numvae.datasets import Dataset
+from numvae.distributions import Normal
 from numvae.gradcheck import ModelCheck
 from numvae.models import VAE
 from numvae.page import CAPTIONS, write_page
+from numvae.priors import STANDARD_NORMAL
 from numvae.randomness import generator
 from numvae.runs import Run
 
@@ -72,6 +75,14 @@ def _networks(run: Run) -> str:
     return f"{run.features} data features below {layers}, {between} from layer to layer, both ways"
 
 
+def _quantile(model: VAE) -> Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]] | None:
+    """That of one latent under the prior; None for the standard normal."""
+    if model.prior == STANDARD_NORMAL:
+        return None
+    family, params = model.prior.family, model.prior.params(np.zeros((1, 1)), latents=1)
+    return lambda levels: np.asarray(family.quantile(params, levels[:, None])[:, 0])
+
+
 def _pictures(run: Run, dataset: Dataset, check: ModelCheck | None) -> dict[str, Callable[[], Axes]]:
     """Name -> what draws it, for every picture that this run allows."""
     pictures: dict[str, Callable[[], Axes]] = {}
@@ -89,10 +100,11 @@ def _pictures(run: Run, dataset: Dataset, check: ModelCheck | None) -> dict[str,
     if isinstance(run.model, VAE) and run.model.latents == 2:
         model = run.model
         labels = None if dataset.test_labels is None else dataset.test_labels[:SCATTERED]
-        pictures["latent_scatter"] = lambda: figures.latent_scatter(run.means(dataset.test[:SCATTERED]), labels)
-        if shape is not None:
-            spread_of_prior = model.prior.family.std(model.prior_params(run.theta))
-            pictures["manifold"] = lambda: figures.manifold(lambda z: run.decode(z * spread_of_prior), shape)
+        means = run.means(dataset.test[:SCATTERED])
+        rings = isinstance(model.prior.family, Normal)
+        pictures["latent_scatter"] = lambda: figures.latent_scatter(means, labels, rings=rings)
+        if shape is not None and hasattr(model.prior.family, "quantile"):
+            pictures["manifold"] = lambda: figures.manifold(run.decode, shape, quantile=_quantile(model))
     groups = [] if check is None else [g for g in check.to_json()["groups"] if not g["inconclusive"]]
     if check is not None and groups:
         pictures["gradient_check"] = lambda: figures.gradient_check(groups, tolerance=check.pullback.tolerance)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from numvae.checkpoints import read_checkpoint, save_state
 from numvae.config import Config, prepare_data, read_config
 from numvae.datasets import DATASETS, Dataset, binarize_once, load
 from numvae.devices import to_host
+from numvae.distributions.contract import centre
 from numvae.errors import InputError
 from numvae.gradcheck import ModelCheck, check_model
 from numvae.models import Model
@@ -66,7 +67,7 @@ class Run:
         if data is None or _lasting_name(data) == config.data:
             dataset = prepare_data(config)[1]
         else:
-            dataset = load(data, seed=config.seed).for_testing()
+            dataset = load(data, seed=config.seed, counts=config.binarize == "counts").for_testing()
             if config.binarize == "fixed":
                 dataset = binarize_once(dataset, seed=config.seed)
         if dataset.features != self.features:
@@ -107,15 +108,15 @@ class Run:
         }
 
     def check_gradient(self, dataset: Dataset) -> ModelCheck:
-        """The gradient check of this very model, on a few test rows."""
-        recipe, rng = self.recipe, generator(self.config.seed, "evaluation", 1)
+        """The gradient check of this very model, on a few test rows, as they are: not corrupted."""
+        recipe, rng = replace(self.recipe, corruption=None), generator(self.config.seed, "evaluation", 1)
         x = recipe.binarize(dataset.test[:CHECKED_ROWS], rng, np.float64)
-        return check_model(self.model, self.theta, x, rng=rng, objective=recipe.objective)
+        return check_model(self.model, self.theta, x, rng=rng, objective=recipe.objective_at(self.state.step))
 
     def means(self, rows: npt.NDArray[Any]) -> Array:
-        """Means of q(z|x) for rows of data, of several layers the lowest: (N, Z)."""
+        """Means of q(z|x) for rows of data, of several layers the lowest: (N, Z).  Medians where q has no mean."""
         x = self.recipe.binarize(rows, generator(self.config.seed, "pictures"), self.theta.dtype)
-        return self.model.posterior.mean(self.model.encode(self.theta, x))
+        return centre(self.model.posterior, self.model.encode(self.theta, x), self.model.latents)
 
     def decode(self, z: npt.NDArray[Any]) -> Array:
         """Mean images of latents, of several layers the lowest: (N, D)."""

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,19 +15,22 @@ import numpy.typing as npt
 from numvae.adaptation import Adaptation, adapt, estimators_at, is_adaptive, start_adaptation
 from numvae.arrays import Array, Pullback
 from numvae.blocks import blocks
-from numvae.datasets.binarization import Binarization, fresh
+from numvae.corruption import Corruption
+from numvae.datasets.binarization import Binarization, codes, counts, fresh, photons
 from numvae.datasets.dataset import Dataset
 from numvae.devices import Device, to_device, to_host
-from numvae.errors import DivergedError
+from numvae.errors import DivergedError, InputError
 from numvae.estimators import Adaptive, Estimator, pathwise, score_function
 from numvae.evaluation import batches, evaluate
 from numvae.memory import keep_freed_memory
-from numvae.models import VAE, Model, start_at_data
-from numvae.objectives import elbo, weight_log_prior
+from numvae.models import VAE, Model
+from numvae.objectives import denoising_elbo, elbo, kl_weight_at, weight_log_prior, weighted_elbo
 from numvae.optimizers import Adam, Optimizer, clip_norm
 from numvae.parameters import Initializer, glorot, initial_theta
 from numvae.randomness import generator
+from numvae.ranges import require_number, require_whole
 from numvae.schedules import Constant, Schedule
+from numvae.starting import start_at_data
 from numvae.watching import first_nonfinite, require_finite
 
 __all__ = [
@@ -44,6 +48,8 @@ __all__ = [
 Objective: TypeAlias = Callable[[Model, Array, Array, Array, Any], tuple[Array, Pullback]]
 
 DATA_START_ROWS = 10_000
+OF_ANOTHER_MEAN: tuple[Binarization, ...] = (codes, counts, photons)
+"""What the model sees is of another scale than the grey values."""
 
 HISTORY_KEYS = {"epoch", "step", "samples", "seconds", "train_elbo", "test_elbo", "test_reconstruction", "test_kl"}
 
@@ -54,6 +60,9 @@ DEVICE_CHECK_STEPS = 100
 @dataclass(frozen=True)
 class Recipe:
     """How to train: everything but the model and the data.
+
+    ``kl_weight``, ``free_bits`` and ``corruption`` change what a VAE's ``elbo`` asks for, ``kl_warm_up`` is the number
+    of steps over which the weight grows from 0 (objectives.10 to objectives.17).  The test bound stays the plain one.
 
     >>> Recipe(epochs=3).batch
     100
@@ -69,8 +78,39 @@ class Recipe:
     clip_norm: float | None = None
     weight_prior_precision: float | None = None
     binarize: Binarization = fresh
+    kl_weight: float = 1.0
+    kl_warm_up: int = 0
+    free_bits: float = 0.0
+    corruption: Corruption | None = None
     seed: int = 0
     device: Device = "cpu"
+
+    def __post_init__(self) -> None:
+        require_number(self, "kl_weight", "[0, inf)", example=1.0)
+        require_whole(self, "kl_warm_up", least=0, example=1000)
+        require_number(self, "free_bits", "[0, inf)", example=0.1)
+        if self.is_reshaped and self.objective is not elbo:
+            raise InputError(
+                "kl_weight, kl_warm_up, free_bits and corruption are for the objective elbo; leave them out"
+            )
+
+    @property
+    def is_reshaped(self) -> bool:
+        """Whether training climbs something else than the plain objective."""
+        return (self.kl_weight, self.kl_warm_up, self.free_bits, self.corruption) != (1, 0, 0, None)
+
+    def draw_rows(self, rows: npt.NDArray[Any], rng: np.random.Generator, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """x of rows of data, (B, D), for ``objective_at``; with a corruption [x | x̃], (B, 2D)."""
+        x = self.binarize(rows, rng, dtype)
+        return x if self.corruption is None else np.concatenate([x, self.corruption(x, rng)], axis=-1)
+
+    def objective_at(self, step: int) -> Objective:
+        """What a step climbs, the first of which is 0."""
+        if not self.is_reshaped:
+            return self.objective
+        kl_weight = kl_weight_at(step, self.kl_weight, self.kl_warm_up)  # (objectives.11)
+        rule = weighted_elbo if self.corruption is None else denoising_elbo
+        return partial(rule, kl_weight=kl_weight, free_bits=self.free_bits)
 
 
 @dataclass
@@ -105,9 +145,7 @@ def start(
     """A state before the first step.  ``data_start``: the decoder starts by putting out the data's mean and std."""
     theta = initial_theta(model.layout, rng=generator(recipe.seed, "weights"), dtype=dtype, weights=weights)
     if data_start:
-        scale = 255 if dataset.train.dtype == np.uint8 else 1
-        rows = dataset.train[:DATA_START_ROWS]
-        start_at_data(model, theta, rows.mean(axis=0) / scale, rows.std(axis=0) / scale)
+        start_at_data(model, theta, *_moments(dataset, recipe))
     adaptation = None
     if is_adaptive(recipe.estimator):
         rng = generator(recipe.seed, "estimator")
@@ -145,11 +183,11 @@ def try_gradient(model: Model, dataset: Dataset, recipe: Recipe, state: State) -
         InputError: it does.
     """
     rng, dtype = generator(recipe.seed, "estimator", 1), state.theta.dtype
-    x = recipe.binarize(dataset.train[:1], rng, dtype)
+    x = recipe.draw_rows(dataset.train[:1], rng, dtype)
     estimator = estimators_at(recipe.estimator, state.adaptation)
     noise = model.draw_noise(estimator, rng, (recipe.samples, 1), dtype)
     x, noise = to_device(x, recipe.device), to_device(noise, recipe.device)
-    bound_and_gradient(model, state.theta, x, noise, recipe.objective, estimator)
+    bound_and_gradient(model, state.theta, x, noise, recipe.objective_at(state.step), estimator)
 
 
 def train(
@@ -193,16 +231,16 @@ def train(
 
 @np.errstate(all="ignore")  # a NaN or an infinity is looked for, not warned of
 def _step(model: Model, dataset: Dataset, recipe: Recipe, state: State, picked: npt.NDArray[np.int64]) -> None:
-    """One minibatch: draw bits and noise, take the gradient, move the weights (the paper's Algorithm 1)."""
+    """One minibatch: draw bits, corruption and noise, take the gradient, move the weights (the paper's Algorithm 1)."""
     dtype, on_host = state.theta.dtype, recipe.device == "cpu"
     noise_state = state.noise_rng.bit_generator.state
-    x = recipe.binarize(dataset.train[picked], state.noise_rng, dtype)
+    x, objective = recipe.draw_rows(dataset.train[picked], state.noise_rng, dtype), recipe.objective_at(state.step)
     adaptation = state.adaptation
     deta = None if adaptation is None else np.zeros_like(adaptation.eta)
     estimator = estimators_at(recipe.estimator, adaptation, deta)
     noise = model.draw_noise(estimator, state.noise_rng, (recipe.samples, len(picked)), dtype)
     x, noise = to_device(x, recipe.device), to_device(noise, recipe.device)
-    bound_sum, gradient = bound_and_gradient(model, state.theta, x, noise, recipe.objective, estimator)
+    bound_sum, gradient = bound_and_gradient(model, state.theta, x, noise, objective, estimator)
     if recipe.weight_prior_precision is not None:
         _, prior_pullback = weight_log_prior(state.theta, recipe.weight_prior_precision)
         gradient += prior_pullback(1 / len(dataset.train))[0]
@@ -211,7 +249,7 @@ def _step(model: Model, dataset: Dataset, recipe: Recipe, state: State, picked: 
         state.noise_rng.bit_generator.state = noise_state
         require_finite_state(model, recipe, state)
         parts = ((x[block], noise[:, block]) for block in blocks(len(x), len(noise)))
-        culprit = _culprit(model, recipe, state, parts, estimators_at(recipe.estimator, adaptation))
+        culprit = _culprit(model, state, parts, objective, estimators_at(recipe.estimator, adaptation))
         culprit = culprit or "the sum over rows or the gradient's length overflows"
         raise _diverged(f"step {state.step + 1}", culprit)
     if recipe.clip_norm is not None:
@@ -249,18 +287,18 @@ def require_finite_state(model: Model, recipe: Recipe, state: State) -> None:
 
 
 def _culprit(
-    model: Model, recipe: Recipe, state: State, parts: Iterable[tuple[Array, Array]], estimator: Any
+    model: Model, state: State, parts: Iterable[tuple[Array, Array]], objective: Objective, estimator: Any
 ) -> str | None:
     """The rule that made the first NaN or infinity on one of the parts (x, noise), if any did."""
     for x, noise in parts:
-        culprit = first_nonfinite(model, state.theta, x, noise, recipe.objective, estimator)
+        culprit = first_nonfinite(model, state.theta, x, noise, objective, estimator)
         if culprit is not None:
             return culprit
     return None
 
 
 def _history_row(model: Model, dataset: Dataset, recipe: Recipe, state: State) -> dict[str, float]:
-    """What an epoch reached: the running training bound, and the bound and its terms on the test rows."""
+    """What an epoch reached: the running mean of what was climbed, and the plain bound and its terms on test rows."""
     rows, rng = len(dataset.train), generator(recipe.seed, "evaluation")
     test = evaluate(model, state.theta, dataset.test, rng=rng, binarize=recipe.binarize, device=recipe.device)
     row = {
@@ -279,7 +317,8 @@ def _history_row(model: Model, dataset: Dataset, recipe: Recipe, state: State) -
         parts = batches(model, state.theta, dataset.test, rng, 1, recipe.binarize, recipe.device)
         estimator = pathwise if isinstance(model, VAE) else score_function
         culprit = (
-            _culprit(model, recipe, state, parts, estimator) or "the sum of the bound over the epoch's rows overflows"
+            _culprit(model, state, parts, recipe.objective, estimator)
+            or "the sum of the bound over the epoch's rows overflows"
         )
         raise _diverged(f"after step {state.step}", culprit)
     return row
@@ -287,3 +326,13 @@ def _history_row(model: Model, dataset: Dataset, recipe: Recipe, state: State) -
 
 def _diverged(when: str, culprit: str) -> DivergedError:
     return DivergedError(f"{when}: {culprit}; try a smaller --lr or --clip-norm 100")
+
+
+def _moments(dataset: Dataset, recipe: Recipe) -> tuple[Array, Array]:
+    """Mean and standard deviation of every feature of what the model sees; of bits, those of their grey values."""
+    rows = dataset.train[:DATA_START_ROWS]
+    if recipe.binarize not in OF_ANOTHER_MEAN:
+        scale = 255 if rows.dtype == np.uint8 else 1
+        return rows.mean(axis=0) / scale, rows.std(axis=0) / scale
+    x = recipe.binarize(rows, generator(recipe.seed, "start"), np.float64)
+    return x.mean(axis=0), x.std(axis=0)

@@ -77,7 +77,7 @@ class VarianceWatch:
         rng = generator(recipe.seed, "noise", state.step)
         rows = max(2, min(recipe.batch, max(LEAST_ROWS, BLOCK_ROWS // recipe.samples)))
         picked = rng.integers(len(self.dataset.train), size=rows)
-        x = to_device(recipe.binarize(self.dataset.train[picked], rng, dtype), recipe.device)
+        x = to_device(recipe.draw_rows(self.dataset.train[picked], rng, dtype), recipe.device)
         estimator = estimators_at(recipe.estimator, state.adaptation)
         noises = [self.model.draw_noise(estimator, rng, (recipe.samples, rows), dtype) for _ in range(2)]
         noise, independent_noise = (to_device(drawn, recipe.device) for drawn in noises)
@@ -87,7 +87,7 @@ class VarianceWatch:
             x,
             noise,
             independent_noise,
-            recipe.objective,
+            recipe.objective_at(state.step),
             estimator,
             batch=min(recipe.batch, len(self.dataset.train)),
         )

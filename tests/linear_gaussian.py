@@ -1,21 +1,17 @@
-"""A VAE whose evidence and posterior are known: everything linear, everything normal.
+"""The linear model of ``numvae.exact_models`` with a diagonal posterior and data of its own, for tests of the bounds.
 
-x = z W + b + std ε,  z ~ N(0, I/α):  log p(x) = log N(x; b, WᵀW/α + std² I), and the posterior is normal with precision
-α I + W Wᵀ/std², which is diagonal where the rows of W are orthogonal.  Then q can be the posterior itself.
+The rows of W are orthogonal, so that a diagonal normal q can be the posterior itself.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
-from numvae import VAE, Chain, Dense, FixedStdNormal, Normal
+from numvae import VAE, Dense, FixedStdNormal, exact_models
 from numvae.arrays import Array
-from numvae.networks import SharedLogStd
-from numvae.priors import normal_prior
 
 
 @dataclass(frozen=True)
@@ -39,33 +35,16 @@ class LinearGaussian:
 def linear_gaussian(
     features: int = 3, latents: int = 1, std: float = 0.7, alpha: float = 1.5, learned_std: bool = False
 ) -> LinearGaussian:
-    """With orthogonal rows of W of lengths 1, 2, …; three rows of data drawn from the model.
+    """With rows of W of lengths 1, 2, …; three rows of data drawn from the model, their evidence by scipy.
 
     ``learned_std``: the likelihood's log-std is one of the weights, set to its true value, instead of known.
     """
     rng = np.random.default_rng(11)
     directions = np.linalg.qr(rng.standard_normal((features, latents)))[0].T
-    lengths = np.arange(1.0, latents + 1)
-    W, b = lengths[:, None] * directions, rng.standard_normal(features)
-    model = VAE(
-        encoder=Dense(features, 2 * latents),
-        decoder=Chain((Dense(latents, features), *([SharedLogStd()] if learned_std else []))),
-        latents=latents,
-        likelihood=Normal() if learned_std else FixedStdNormal(std),
-        prior=normal_prior(alpha),
-    )
-
-    theta = np.zeros(model.layout.size)
-    leaves = dict(model.layout.leaves(theta))
-    leaves["decoder.1.W"][...], leaves["decoder.1.b"][...] = W, b
-    if learned_std:
-        leaves["decoder.2.log_std"][...] = math.log(std)
-    precision = alpha + lengths**2 / std**2
-    to_mean = W.T / (std**2 * precision)
-    leaves["encoder.W"][:, :latents] = to_mean
-    leaves["encoder.b"][:latents] = -b @ to_mean
-    leaves["encoder.b"][latents:] = -0.5 * np.log(precision)
-
-    x = rng.standard_normal((3, latents)) / math.sqrt(alpha) @ W + b + std * rng.standard_normal((3, features))
-    covariance = W.T @ W / alpha + std**2 * np.eye(features)
-    return LinearGaussian(model, theta, x, stats.multivariate_normal(b, covariance).logpdf(x))
+    W, b = np.arange(1.0, latents + 1)[:, None] * directions, rng.standard_normal(features)
+    exact = exact_models.LinearGaussian(W, b, alpha, beta=1 / std**2)
+    model, theta = exact.vae(), exact.theta
+    if not learned_std:  # the last weight is the log-std
+        model, theta = replace(model, decoder=Dense(latents, features), likelihood=FixedStdNormal(std)), theta[:-1]
+    _, x = exact.draw(rng, 3)
+    return LinearGaussian(model, theta, x, stats.multivariate_normal(b, exact.covariance).logpdf(x))

@@ -29,8 +29,8 @@ from numvae.estimators.local_expectation import local_expectation
 from numvae.estimators.muprop import muprop
 from numvae.estimators.rebar import AdaptiveRebar, Rebar
 from numvae.estimators.relax import Relax
-from numvae.models import start_at_data
 from numvae.networks import Dense, mlp
+from numvae.starting import start_at_data
 from tests.oracles import all_bits, for_all_rows, gradient_of
 
 FEATURES = 3

@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 
 from numvae import FixedStdNormal, Normal, config, networks
 from numvae.config import Config, OneOf, prepare_data, read_config
+from numvae.corruption import CORRUPTIONS
 from numvae.datasets import BINARIZATIONS, DATASETS, from_arrays
 from numvae.devices import Device
 from numvae.errors import InputError
@@ -171,7 +172,7 @@ def test_all_that_is_wrong_is_said_at_once_with_the_path_of_each(tmp_path):
         "seed must be a whole number, got 1.5",
     ):
         assert words in said
-    assert "likelihood: 'normal' is a density of grey values" in line
+    assert "likelihood: 'normal' is for grey values, but binarize 'fresh' makes bits" in line
     assert len(said) == 10
 
 
@@ -347,7 +348,7 @@ def prepare(monkeypatch):
         monkeypatch.setitem(DATASETS, name, make)
     own = {"grey.npy": grey_rows(), "bits.npy": bits()}
     load = config.load
-    monkeypatch.setattr(config, "load", lambda name, seed: own[name] if name in own else load(name, seed=seed))
+    monkeypatch.setattr(config, "load", lambda name, **more: own[name] if name in own else load(name, **more))
     return lambda **settings: prepare_data(Config(**settings))
 
 
@@ -367,6 +368,11 @@ def prepare(monkeypatch):
         ("frey", "auto", "normal_shared_std", ("none", "normal_shared_std")),
         ("drawn", "none", "bernoulli", ("none", "bernoulli")),
         ("bits.npy", "none", "auto", ("none", "bernoulli")),
+        ("mnist", "auto", "poisson", ("photons", "poisson")),
+        ("mnist", "photons", "auto", ("photons", "poisson")),
+        ("mnist", "auto", "categorical", ("codes", "categorical")),
+        ("mnist", "auto", "beta", ("inside", "beta")),
+        ("frey", "inside", "auto", ("inside", "beta")),
     ],
 )
 def test_what_is_left_open_follows_the_data_and_what_is_set(prepare, data, binarize, likelihood, settled):
@@ -402,3 +408,49 @@ def test_fewer_rows_are_the_first_ones_with_their_labels(prepare):
 )
 def test_bits_are_black_and_white_and_nothing_between(rows):
     assert config._holds_bits(rows) == set(np.unique(rows)).issubset({0, 255 if rows.dtype == np.uint8 else 1})
+
+
+# ---- the weight of the KL, free bits, corruption
+
+
+def test_what_reshapes_the_objective_reaches_the_recipe():
+    grey = Config(binarize="none")
+    settings = {"kl_weight": 4.0, "kl_warm_up": 100, "free_bits": 0.5, "corruption": "normal_noise", "corrupt": 2.0}
+    recipe = grey.model_copy(update=settings).build_recipe()
+    assert (recipe.kl_weight, recipe.kl_warm_up, recipe.free_bits) == (4.0, 100, 0.5)
+    assert (recipe.corruption.func, recipe.corruption.keywords) == (CORRUPTIONS["normal_noise"], {"strength": 2.0})
+    assert Config(corruption="blank_pixels").build_corruption().keywords == {"strength": 0.1}
+    assert not grey.build_recipe().is_reshaped
+    assert choices("corruption") == {"none", *CORRUPTIONS}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"kl_weight": -1.0}, "--kl-weight must be at least 0, got -1"),
+        ({"kl_warm_up": -1}, "--kl-warm-up must be at least 0, got -1"),
+        ({"free_bits": float("nan")}, "--free-bits must be a finite number, got nan"),
+        ({"model": "sbn", "kl_weight": 0.0}, "--kl-weight: the elbo of an sbn has no KL as a term of its own"),
+        ({"model": "sbn", "corruption": "blank_pixels"}, "--corruption: the elbo of an sbn"),
+        (
+            {"objective": "elbo_monte_carlo", "free_bits": 0.1},
+            "free_bits is for objective elbo with its analytic kl alone",
+        ),
+        ({"objective": "importance_weighted", "kl_warm_up": 9}, "kl_warm_up is for objective elbo"),
+        ({"kl": "monte_carlo", "kl_weight": 2.0}, "kl_weight is for objective elbo with its analytic kl alone"),
+        ({"corruption": "pepper"}, "--corruption must be none, salt_and_pepper, normal_noise or blank_pixels"),
+        ({"corrupt": 0.1}, "--corrupt: a strength needs its corruption; say which: salt_and_pepper, "),
+        (
+            {"corruption": "blank_pixels", "corrupt": 1.5},
+            "--corrupt: of blank_pixels it is a probability, at most 1, got 1.5",
+        ),
+        ({"corruption": "normal_noise", "corrupt": 0.0}, "--corrupt must be above 0, got 0"),
+        (
+            {"corruption": "normal_noise", "likelihood": "poisson"},
+            "for bits and grey values, but binarize 'photons' makes",
+        ),
+    ],
+    ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
+)
+def test_what_cannot_reshape_the_objective_is_refused_in_one_line(settings, words):
+    assert words in refusal(settings)

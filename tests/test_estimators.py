@@ -70,7 +70,7 @@ def squared_distance(k: float) -> Any:
 
 
 @pytest.mark.parametrize(("a", "std"), [(4.0, 1.0), (1.0, 1.0), (-0.7, 0.6), (0.0, 2.0)])
-def test_variances_are_their_closed_forms(a: float, std: float) -> None:
+def test_variances_are_their_divergences(a: float, std: float) -> None:
     """For f = (z - k)² and a = mean - k   (pathwise.2), (score_function.2).
 
     Our parameter is log_std, so that the column of std is multiplied by std².

@@ -18,9 +18,9 @@ from numvae import (
     mlp,
     mlp_vae,
 )
-from numvae.models import start_at_data
 from numvae.networks import LeastLogStd, Network, SharedLogStd, SigmoidMean
 from numvae.priors import normal_prior
+from numvae.starting import start_at_data
 
 LIKELIHOODS = [
     (Bernoulli(), ()),

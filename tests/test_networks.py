@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from numvae import Activation, Chain, Dense, layers, mlp
-from numvae.networks import LeastLogStd, SharedLogStd, SigmoidMean
+from numvae.networks import AtMost, LeastLogStd, SharedLogStd, SigmoidMean, largest_log_shape
 
 NETWORKS = [
     Dense(3, 2),
@@ -95,6 +96,25 @@ def test_least_log_std_bounds_below_and_leaves_large_ones_alone() -> None:
     assert LeastLogStd(-2.0)(np.empty(0), raw)[0][0, 1] == -2
 
 
+def test_least_log_std_leaves_blocks_behind_the_second_alone() -> None:
+    y, _ = LeastLogStd(-2.0, blocks=3)(np.empty(0), np.array([[7.0, -2.0, -90.0]]))
+    np.testing.assert_allclose(y, [[7, -2 + np.log(2), -90]])
+
+
+def test_at_most_bounds_above_and_leaves_small_ones_alone() -> None:
+    """(networks.8), (networks.9)."""
+    y, pullback = AtMost(3.0)(np.empty(0), np.array([[-60.0, 3.0, 1e6]]))
+    np.testing.assert_allclose(y, [[-60, 3 - np.log(2), 3]])
+    np.testing.assert_allclose(pullback(np.ones((1, 3)))[1], [[1, 0.5, 0]], atol=1e-15)
+
+
+@pytest.mark.parametrize("std", [0.2, 1 / 255, 1e-4])
+def test_the_largest_shape_is_that_of_the_least_std(std: float) -> None:
+    """(networks.10)."""
+    shape = np.exp(largest_log_shape(std))
+    assert stats.beta(shape, shape).std() == pytest.approx(std, rel=1e-9)
+
+
 def test_sigmoid_mean_leaves_what_follows_the_means_alone() -> None:
     """(networks.6), (networks.7)."""
     y, pullback = SigmoidMean(1)(np.empty(0), np.array([[0.0, 7.0]]))
@@ -102,7 +122,7 @@ def test_sigmoid_mean_leaves_what_follows_the_means_alone() -> None:
     np.testing.assert_allclose(pullback(np.ones((1, 2)))[1], [[0.25, 1]])
 
 
-@pytest.mark.parametrize("head", [SharedLogStd(), LeastLogStd(-1.0), SigmoidMean(2)], ids=repr)
+@pytest.mark.parametrize("head", [SharedLogStd(), LeastLogStd(-1.0), AtMost(2.5), SigmoidMean(2)], ids=repr)
 def test_a_heads_inverse_finds_the_input(head: Any) -> None:
     x = np.array([[0.3, -1.2]]) if isinstance(head, SharedLogStd) else np.array([[0.3, -1.2, 0.5, 2.0]])
     np.testing.assert_allclose(head.inverse(head(np.array([0.7]), x)[0]), x, rtol=1e-12)

@@ -6,6 +6,7 @@ import copy
 import math
 import sys
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numvae import (
     blocks,
     elbo,
     elbo_monte_carlo,
+    elbo_terms,
     importance_weighted,
     initial_theta,
     mlp_vae,
@@ -23,8 +25,9 @@ from numvae import (
     training,
 )
 from numvae.checks import check_pullback
+from numvae.corruption import normal_noise, salt_and_pepper
 from numvae.datasets import fresh, grey
-from numvae.errors import DivergedError
+from numvae.errors import DivergedError, InputError
 from numvae.evaluation import evaluate
 from numvae.optimizers import OPTIMIZERS, SGD, Adam
 from numvae.schedules import Cosine, Exponential, WarmUp
@@ -287,6 +290,119 @@ def test_more_epochs_go_on_where_fewer_ended():
     state = trained(replace(RECIPE, epochs=1))
     train(MODEL, DIGITS, RECIPE, state)
     assert same_state(state, trained(RECIPE))
+
+
+# ---- other objectives than the plain one
+
+
+RESHAPED = {
+    "kl_weight": {"kl_weight": 3.0},
+    "no KL": {"kl_weight": 0.0},
+    "kl_warm_up": {"kl_warm_up": STEPS_PER_EPOCH + 2},
+    "free_bits": {"free_bits": 0.3},
+    "corruption": {"corruption": partial(salt_and_pepper, strength=0.2)},
+    "all": {
+        "kl_weight": 0.5,
+        "kl_warm_up": 5,
+        "free_bits": 0.1,
+        "corruption": partial(normal_noise, strength=0.3),
+        "estimator": score_function,
+        "samples": 3,
+    },
+}
+every_reshaped = pytest.mark.parametrize("changes", RESHAPED.values(), ids=RESHAPED)
+
+
+def test_by_default_the_objective_is_the_very_one_named():
+    assert RECIPE.objective_at(7) is elbo
+    assert replace(RECIPE, objective=importance_weighted).objective_at(0) is importance_weighted
+
+
+@every_reshaped
+def test_a_reshaped_run_is_another_run_and_its_test_bound_the_plain_one(changes):
+    recipe = replace(RECIPE, **changes)
+    state, plain = trained(recipe), trained(replace(RECIPE, **{k: changes[k] for k in ("samples",) if k in changes}))
+    assert not np.array_equal(state.theta, plain.theta)
+    same = evaluate(MODEL, state.theta, DIGITS.test, rng=generator(0, "evaluation"))
+    row = state.history[-1]
+    assert (row["test_elbo"], row["test_reconstruction"], row["test_kl"]) == (same.elbo, same.reconstruction, same.kl)
+
+
+@every_reshaped
+@pytest.mark.parametrize("stop", [1, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 3])
+def test_a_reshaped_run_goes_on_bit_for_bit(changes, stop):
+    """The weight is a function of the step, the corruption drawn from the generator that is saved."""
+    recipe = replace(RECIPE, **changes)
+    state = trained(recipe, on_batch=lambda state: state.step == stop)
+    assert state.step == stop
+    assert same_state(train(MODEL, DIGITS, recipe, state), trained(recipe))
+
+
+@every_reshaped
+def test_a_reshaped_objective_goes_through_blocks(monkeypatch, changes):
+    recipe, rng = replace(RECIPE, **changes), np.random.default_rng(0)
+    x = recipe.draw_rows(DIGITS.train, rng, np.float64)
+    noise = rng.standard_normal((recipe.samples, len(x), 2))
+    arguments = (MODEL, THETA, x, noise, recipe.objective_at(3), recipe.estimator)
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 30)
+    in_blocks = bound_and_gradient(*arguments)
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 10**9)
+    for part, whole in zip(in_blocks, bound_and_gradient(*arguments), strict=True):
+        np.testing.assert_allclose(part, whole, rtol=1e-12, atol=1e-12 * np.abs(whole).max())
+
+
+def test_the_first_step_of_a_warm_up_climbs_the_reconstruction_alone_and_the_last_the_whole():
+    """(objectives.11)."""
+    recipe = replace(RECIPE, kl_weight=2.0, kl_warm_up=4)
+    x, noise = batch_of(5, 2)
+    reconstruction, kl = elbo_terms(MODEL, THETA, x, noise)[0]
+    for step, weight in ((0, 0.0), (1, 0.5), (3, 1.5), (4, 2.0), (9, 2.0)):
+        bound, _ = recipe.objective_at(step)(MODEL, THETA, x, noise, pathwise)
+        np.testing.assert_allclose(bound, reconstruction - weight * kl, rtol=1e-13)
+
+
+def test_the_encoder_sees_the_corrupted_rows_beside_the_clean_ones():
+    """(objectives.14)."""
+    recipe = replace(RECIPE, corruption=partial(salt_and_pepper, strength=0.2))
+    x = recipe.draw_rows(DIGITS.train, np.random.default_rng(0), np.float32)
+    clean, seen = np.split(x, 2, axis=-1)
+    np.testing.assert_array_equal(clean, fresh(DIGITS.train, np.random.default_rng(0), np.float32))
+    assert x.dtype == np.float32
+    assert 0.05 < (seen != clean).mean() < 0.15
+
+
+@every_reshaped
+def test_what_breaks_under_a_reshaped_objective_is_named(changes):
+    infinite = replace(begin(RECIPE, np.float64))
+    infinite.theta[-1] = 1e308  # the last logit's bias
+    dict(MODEL.layout.leaves(infinite.theta))["decoder.3.W"][...] = 1e308
+    with pytest.raises(DivergedError, match=r"^step 1: (the pullback of )?(decoder|likelihood)"):
+        train(MODEL, DIGITS, replace(RECIPE, **changes), infinite)
+
+
+def test_a_heavier_kl_leaves_less_of_it_and_free_bits_leave_more():
+    """Of eight seeds: 0.4 to 0.8 nats plain, below 0.005 under β = 4, and 1.5 to 1.7 of the two that then are free."""
+    recipe = replace(RECIPE, epochs=60, optimizer=Adam(0.003))
+    plain, heavy, free = (
+        trained(replace(recipe, **changes)).history[-1]["test_kl"]
+        for changes in ({}, {"kl_weight": 4.0}, {"kl_weight": 4.0, "free_bits": 1.0})
+    )
+    assert heavy < 0.05 * plain
+    assert 1.2 < free < 2.2
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"kl_weight": -1.0}, r"kl_weight must be a number in \[0, inf\), got -1.0"),
+        ({"kl_warm_up": 0.5}, "kl_warm_up must be a whole number >= 0"),
+        ({"free_bits": math.inf}, "free_bits must be a number"),
+        ({"objective": importance_weighted, "free_bits": 0.1}, "free_bits and corruption are for the objective elbo"),
+    ],
+)
+def test_a_recipe_without_sense_is_refused(changes, complaint):
+    with pytest.raises(InputError, match=complaint):
+        replace(RECIPE, **changes)
 
 
 # ---- divergence

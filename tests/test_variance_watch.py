@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numvae import pathwise, progress, score_function
 from numvae.belief_networks import mlp_belief_network
 from numvae.cli import main
 from numvae.config import Config
+from numvae.corruption import salt_and_pepper
 from numvae.errors import DivergedError, InputError
 from numvae.optimizers import SGD
 from numvae.progress import train_with_progress
@@ -54,6 +56,19 @@ def test_weights_are_bit_for_bit_those_of_a_training_nobody_watches(
     assert [line["step"] for line in told] == list(range(0, alone.step + 1, 4))
     assert {line["samples"] for line in told} == {samples}
     assert {line["batch"] for line in told} == {BATCH}
+
+
+def test_a_reshaped_objective_is_watched_as_it_is_climbed(tmp_path: Path) -> None:
+    """The weights are those of nobody watching, and the noise is that of the weighted gradient, corruption and all."""
+    plain, reshaped = (
+        Recipe(epochs=1, batch=BATCH, **changes)
+        for changes in ({}, {"kl_weight": 2.0, "free_bits": 0.1, "corruption": partial(salt_and_pepper, strength=0.2)})
+    )
+    path = tmp_path / "variance.jsonl"
+    assert same_state(watched(reshaped, path), train(MODEL, DIGITS, reshaped, begin(reshaped)))
+    first = lines(path)[0]
+    watched(plain, tmp_path / "plain.jsonl")
+    assert first["minibatch"] != lines(tmp_path / "plain.jsonl")[0]["minibatch"]
 
 
 def test_score_functions_make_more_noise_by_sampling(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from numvae.arrays import Array
-from numvae.distributions.kl_divergence import kl_divergence
+from numvae.distributions.kl_table import kl_divergence
 from numvae.errors import InputError
 from numvae.estimators import Reduction, leave_one_out, log_mean_exp, sample_mean
 from numvae.models import VAE

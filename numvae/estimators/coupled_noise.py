@@ -126,6 +126,8 @@ class QuasiMonteCarlo:
     ) -> Array:
         """u = (cell XOR shift + place in the cell) / 2^m, then the family's inverse CDF: (S, B, ·)."""
         law = _noise_law(q)
+        numbers = q.noise(np.random.default_rng(0), (1, 1, shape[-1])).shape[-1]  # of a family with several per latent
+        shape = (*shape[:-1], numbers)
         cells, count = _sobol_cells(shape[0], shape[-1])
         shift = rng.integers(count, size=shape[1:])
         uniform = ((cells[:, None] ^ shift) + rng.random(shape)) / count  # (coupled_noise.2)

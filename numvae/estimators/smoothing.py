@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numvae.arrays import Array, Pullback
+from numvae.distributions.contract import params_size
 from numvae.errors import InputError
 from numvae.estimators.applicability import require_applicable
 from numvae.estimators.contract import Claims, Integrand, Reduction, Reparameterized, declares
@@ -87,7 +88,7 @@ class EvolutionStrategies:
     ) -> Array:
         """[the family's noise | a standard normal direction for every parameter]."""
         own = q.noise(rng, shape, dtype)
-        directions = rng.standard_normal((*shape[:-1], q.params_per_value * shape[-1])).astype(dtype)
+        directions = rng.standard_normal((*shape[:-1], params_size(q, shape[-1]))).astype(dtype)
         return np.concatenate([own, directions], axis=-1)
 
     def __call__(

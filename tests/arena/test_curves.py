@@ -38,7 +38,7 @@ def agree(curves: Curves, name: str, expected: list[float]) -> None:
     assert off.max() < 5, (name, curves.variance[name], expected)
 
 
-def test_over_dimensions_the_closed_forms_are_met() -> None:
+def test_over_dimensions_the_divergences_are_met() -> None:
     curves = over_dimension(COSTS["quadratic"], BOTH, (1, 2, 5), repeats=4000)
     for name in BOTH:
         states = [COSTS["quadratic"](dimension) for dimension in (1, 2, 5)]

@@ -37,7 +37,7 @@ def comparison() -> Any:
     return compare(PARABOLA, BOTH, repeats=20_000)
 
 
-def test_variances_are_the_closed_forms_within_their_errors(comparison: Any) -> None:
+def test_variances_are_the_divergences_within_their_errors(comparison: Any) -> None:
     """(arena.3), (arena.4)."""
     for m in comparison.estimators:
         exact = variance(m.name, Quadratic(-3.0), np.array([1.0, 0.0]))

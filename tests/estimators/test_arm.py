@@ -76,7 +76,7 @@ def test_the_bits_of_a_pair_are_those_of_u_and_of_one_minus_u() -> None:
 # ---- variances
 
 
-def closed_forms(p: float, t: float) -> dict[str, float]:
+def divergences(p: float, t: float) -> dict[str, float]:
     """Of one coin and f = (b - t)²: the table of the page."""
     f1, f0 = (1 - t) ** 2, t**2
     rise, pq, m = f1 - f0, p * (1 - p), min(p, 1 - p)
@@ -89,7 +89,7 @@ def closed_forms(p: float, t: float) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(("p", "t"), [(0.5, 0.45), (0.3, 0.45), (0.3, 0.499), (0.8, 0.1), (0.01, 0.6)])
-def test_variances_of_one_coin_are_their_closed_forms(p: float, t: float) -> None:
+def test_variances_of_one_coin_are_their_divergences(p: float, t: float) -> None:
     """(arm.3), (arm.4), and two independent samples beside them (score_function.3)."""
     problem = Problem("one coin", COIN, (np.log(p / (1 - p)),), Quadratic(t), 1)
     measured = {
@@ -98,7 +98,7 @@ def test_variances_of_one_coin_are_their_closed_forms(p: float, t: float) -> Non
         "arm": moments(arm, problem)[1],
         "disarm": moments(disarm, problem)[1],
     }
-    for name, expected in closed_forms(p, t).items():
+    for name, expected in divergences(p, t).items():
         np.testing.assert_allclose(measured[name], expected, rtol=1e-10, atol=1e-16, err_msg=name)
 
 
@@ -109,7 +109,7 @@ def test_the_table_printed_for_one_coin_is_reproduced() -> None:
         (0.3, 0.45): (0.01559, 6.09e-4, 3.39e-4, 2.94e-4),
         (0.3, 0.499): (0.01317, 2.44e-7, 1.36e-7, 1.18e-7),
     }.items():
-        np.testing.assert_allclose(list(closed_forms(p, t).values()), expected, rtol=4e-3, atol=1e-12)
+        np.testing.assert_allclose(list(divergences(p, t).values()), expected, rtol=4e-3, atol=1e-12)
 
 
 def test_variances_of_many_coins_add_what_the_others_stir() -> None:

@@ -184,7 +184,7 @@ def test_other_latents_and_samples_divide_the_variance() -> None:
 
 
 @pytest.mark.parametrize(("a", "std"), [(4.0, 1.0), (1.0, 1.0), (-0.7, 0.6), (0.0, 2.0)])
-def test_variances_are_their_closed_forms(a: float, std: float) -> None:
+def test_variances_are_their_divergences(a: float, std: float) -> None:
     """(16/π - 4) a² for the mean; 4 a² + 4 std² for std, hence times std² for log_std
 
     (measure_valued.2), (measure_valued.3).

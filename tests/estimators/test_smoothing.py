@@ -81,7 +81,7 @@ def test_evolution_strategies_estimate_the_gradient_of_the_smoothed_objective() 
 
 
 @pytest.mark.parametrize("h", [0.01, 0.5])
-def test_biases_are_their_closed_forms(h: float) -> None:
+def test_biases_are_their_divergences(h: float) -> None:
     """Of E(z - k)² = a² + exp(2 log_std): none in the mean, sinh(2h) / 2h and exp(2h²) in log_std.
 
     (smoothing.1), (smoothing.2).
