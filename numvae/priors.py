@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from numvae.arrays import Array
 from numvae.distributions import Normal
@@ -50,9 +51,22 @@ class Prior:
         params = np.zeros_like(like, shape=(1, params_size(self.family, latents)))
         names = getattr(self.family, "param_names", ())
         for name, value in self.values:
-            begin = names.index(name) * latents
-            params[:, begin : begin + latents] = value
+            block = names.index(name)
+            last = block == len(names) - 1  # and longer than the others where it holds what is below a diagonal
+            params[:, block * latents : None if last else (block + 1) * latents] = value
         return params
+
+    def quantile(self, levels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The values that one latent falls below with these probabilities, of the levels' shape.
+
+        Raises ``AttributeError`` where the family has no quantile function.
+
+        >>> normal_prior(4.0).quantile(np.array([0.025, 0.5, 0.975])).round(3)
+        array([-0.98,  0.  ,  0.98])
+        """
+        params = self.params(np.zeros((1, 1)), latents=1)
+        quantiles: npt.NDArray[np.float64] = self.family.quantile(params, levels[:, None])[:, 0]
+        return quantiles
 
 
 STANDARD_NORMAL = Prior()

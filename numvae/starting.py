@@ -54,7 +54,7 @@ def start_at_data(model: Model, theta: Array, mean: Array, std: Array) -> None:
         if not hasattr(part, "inverse"):
             return
         if isinstance(part, SharedLogStd):
-            weights[...] = 0.5 * np.log(np.mean(std**2))  # the most likely one: dead pixels weigh as little as they vary
+            weights[...] = 0.5 * np.log(np.mean(std**2))  # the most likely: dead pixels weigh as little as they vary
         wanted = part.inverse(wanted)
 
 

@@ -14,7 +14,9 @@ import numpy.typing as npt
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import halves, sum_to_shape
 from numvae.distributions.contract import Support, least_positive
-from numvae.distributions.gamma import log_quantile, log_quantile_slope, trigamma
+from numvae.distributions.gamma import log_quantile, log_quantile_slope
+from numvae.distributions.noise import positive_level, uniform_noise
+from numvae.distributions.polygamma import trigamma
 
 __all__ = ["Beta"]
 
@@ -43,8 +45,7 @@ class Beta:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Uniform noise on [0, 1), two numbers for each value: [first gamma | second gamma] along the last axis."""
-        single = np.dtype(dtype) == np.float32
-        return rng.random((*shape[:-1], 2 * shape[-1]), dtype=np.float32 if single else np.float64)
+        return uniform_noise(rng, (*shape[:-1], 2 * shape[-1]), dtype)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
         """z = x / (x + y), with x = P⁻¹(alpha, noise) and y = P⁻¹(beta, noise')   (beta.1).
@@ -53,7 +54,7 @@ class Beta:
         whatever the dtype of ``params``, and gives that.  Source: Kingma and Welling, section 2.4 (composition).
         """
         shapes = np.exp(params.astype(np.float64))
-        log_gammas = log_quantile(shapes, noise)
+        log_gammas = log_quantile(shapes, positive_level(noise))
         log_x, log_y = halves(log_gammas)
         log_odds = log_x - log_y
         z = np.exp(np.minimum(log_odds, 0)) / (1 + np.exp(-np.abs(log_odds)))  # (beta.1)

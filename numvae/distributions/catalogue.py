@@ -85,12 +85,11 @@ OTHER_PRIORS = {
     "triangular": "normal",
     "multivariate_normal": "normal",
     "weibull": "gamma",
-    "pareto": "gamma",
-    "reciprocal": "gamma",
-    "erlang": "gamma",
+    "pareto": "log_normal",
+    "reciprocal": "log_normal",
     "kumaraswamy": "beta",
 }
-"""Of a posterior whose own family makes no good prior: the prior that suits it."""
+"""Of a posterior whose own family makes no good prior: the prior that suits it, with the KL in closed form."""
 
 
 def natural_prior(posterior: str) -> str:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import sum_to_shape
 from numvae.distributions.contract import Support
+from numvae.distributions.noise import uniform_noise
 from numvae.errors import InputError
 
 __all__ = ["Categorical"]
@@ -35,7 +36,6 @@ class Categorical:
     param_names = ("logits",)
     discrete = True
     support: ClassVar[Support] = "codes"
-    noise_kind = "uniform"
 
     def __post_init__(self) -> None:
         if self.categories < 2:
@@ -47,8 +47,7 @@ class Categorical:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Uniform noise on [0, 1) of the values' shape."""
-        single = np.dtype(dtype) == np.float32
-        return rng.random(shape, dtype=np.float32 if single else np.float64)
+        return uniform_noise(rng, shape, dtype)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
         """The least code with P(z ≤ code) > noise   (categorical.1).  A step has no slope: the pullback refuses."""

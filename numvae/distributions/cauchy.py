@@ -15,7 +15,8 @@ import numpy.typing as npt
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import halves, sum_to_shape
 from numvae.distributions.contract import Support
-from numvae.distributions.inverse_cdf import positive_level, uniform_noise
+from numvae.distributions.noise import positive_level, uniform_noise
+from numvae.distributions.student_t import log_one_plus_square
 
 __all__ = ["Cauchy"]
 
@@ -70,13 +71,14 @@ class Cauchy:
         location, log_scale = halves(params)
         inverse_scale = np.exp(-log_scale)
         standardized = (value - location) * inverse_scale
-        squares = standardized * standardized
-        log_density = np.sum(-log_scale - np.log1p(squares), axis=-1) - LOG_PI * value.shape[-1]  # (cauchy.3)
+        log_sum, slope = log_one_plus_square(standardized)  # also where the square is above all numbers
+        log_density = -np.sum(log_scale + log_sum, axis=-1) - LOG_PI * value.shape[-1]  # (cauchy.3)
 
         def pullback(dlog_density: Array) -> tuple[Array, Array]:
-            d = dlog_density[..., None] / (1 + squares)
-            dlocation = 2 * d * standardized * inverse_scale  # (cauchy.4)
-            dlog_scale = d * (squares - 1)
+            d = dlog_density[..., None]
+            pull = 2 * d * slope
+            dlocation = pull * inverse_scale  # (cauchy.4)
+            dlog_scale = pull * standardized - d
             dparams = [sum_to_shape(dlocation, location.shape), sum_to_shape(dlog_scale, log_scale.shape)]
             return np.concatenate(dparams, axis=-1), sum_to_shape(-dlocation, value.shape)
 
@@ -124,7 +126,7 @@ class Cauchy:
         return cdf
 
     def quantile(self, params: Array, level: Array) -> Array:
-        """The value below which a share ``level``, in (0, 1), of the law lies: (cauchy.1)."""
+        """The value with P(z ≤ value) = level, for levels in (0, 1): (cauchy.1)."""
         location, log_scale = halves(params)
         return location + np.exp(log_scale) * _tangent(level)
 

@@ -15,7 +15,9 @@ import numpy.typing as npt
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import sum_to_shape
 from numvae.distributions.contract import Support, least_positive
-from numvae.distributions.gamma import log_quantile, log_quantile_slope, trigamma
+from numvae.distributions.gamma import log_quantile, log_quantile_slope
+from numvae.distributions.noise import positive_level, uniform_noise
+from numvae.distributions.polygamma import trigamma
 
 __all__ = ["ChiSquared"]
 
@@ -44,8 +46,7 @@ class ChiSquared:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Uniform noise on [0, 1) of the values' shape."""
-        single = np.dtype(dtype) == np.float32
-        return rng.random(shape, dtype=np.float32 if single else np.float64)
+        return uniform_noise(rng, shape, dtype)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
         """z = 2 P⁻¹(dof / 2, noise)   (chi_squared.1), the inverse of the CDF; pullback -> (dparams, None).
@@ -54,7 +55,7 @@ class ChiSquared:
         that.  Source: Figurnov et al. 2018 (implicit reparameterisation).
         """
         half = np.exp(params.astype(np.float64)) / 2
-        log_half = log_quantile(half, noise)
+        log_half = log_quantile(half, positive_level(noise))
         z = 2 * np.exp(log_half)  # (chi_squared.1)
         z = np.maximum(z, least_positive(params.dtype)).astype(params.dtype)
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import sum_to_shape
 from numvae.distributions.contract import Support, least_positive
+from numvae.distributions.noise import positive_level, uniform_noise
 
 __all__ = ["ContinuousBernoulli"]
 
@@ -45,15 +46,14 @@ class ContinuousBernoulli:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Uniform noise on [0, 1) of the values' shape."""
-        single = np.dtype(dtype) == np.float32
-        return rng.random(shape, dtype=np.float32 if single else np.float64)
+        return uniform_noise(rng, shape, dtype)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
         """x = log(1 + noise (exp(logit) - 1)) / logit   (continuous_bernoulli.8), the inverse of the CDF.
 
         Shapes: params (B, D), noise and x (S, B, D); pullback -> (dparams, None).
         """
-        x = self.quantile(params, noise)
+        x = self.quantile(params, positive_level(noise))
         x = np.clip(x, least_positive(params.dtype), 1 - float(np.finfo(params.dtype).epsneg))
         return x, lambda dx: (sum_to_shape(dx * self._quantile_slope(params, x), params.shape), None)
 

@@ -1,7 +1,12 @@
 """What a family of distributions says of itself, and what it offers.
 
 A family is a frozen dataclass without arrays.  It offers what it has of ``noise``, ``sample``, ``log_prob`` and ``kl``
-as rules, ``mean``, ``std``, ``entropy``, ``cdf`` and ``quantile`` as plain functions, and says where its values lie.
+as rules, ``mean``, ``std``, ``entropy``, ``cdf`` and ``quantile`` as plain functions, and says of itself
+
+- ``param_names``, the blocks of its parameters in order, and ``params_per_value``, or ``params_size`` as a method;
+- ``discrete`` and ``support``, what its values are and where they lie;
+- ``support_moves``, where the parameters place the ends of the support: estimators that rest on the score keep away;
+- ``noise_kind``, ``"uniform"`` or ``"normal"``, where samples have a path and all of their noise is of that law.
 """
 
 from __future__ import annotations
@@ -13,7 +18,16 @@ import numpy.typing as npt
 
 from numvae.arrays import Array, Pullback
 
-__all__ = ["Family", "Support", "centre", "inside", "least_positive", "params_size"]
+__all__ = [
+    "Family",
+    "Support",
+    "centre",
+    "greatest_positive",
+    "has_independent_values",
+    "inside",
+    "least_positive",
+    "params_size",
+]
 
 Support: TypeAlias = Literal["reals", "positive", "unit interval", "simplex", "bits", "counts", "grey levels", "codes"]
 
@@ -61,6 +75,16 @@ def params_size(family: Any, values: int) -> int:
     return int(family.params_per_value * values if own is None else own(values))
 
 
+def has_independent_values(family: Any) -> bool:
+    """Whether each value has parameters of its own, which stand as far apart as there are values.
+
+    >>> from numvae.distributions import Dirichlet, Gamma, MultivariateNormal
+    >>> [has_independent_values(family) for family in (Gamma(), MultivariateNormal(), Dirichlet())]
+    [True, False, False]
+    """
+    return hasattr(family, "params_per_value") and not hasattr(family, "params_size") and family.support != "simplex"
+
+
 def least_positive(dtype: npt.DTypeLike) -> float:
     """The smallest positive sample: what is smaller is given as this, whose inverse and its multiples are finite.
 
@@ -68,6 +92,17 @@ def least_positive(dtype: npt.DTypeLike) -> float:
     True
     """
     return float(np.finfo(dtype).tiny) * 1024
+
+
+def greatest_positive(dtype: npt.DTypeLike) -> float:
+    """The largest sample of a positive law: what is larger is given as this, and a million times this is a number too.
+
+    So there is room for the gradient, which multiplies the sample.
+
+    >>> greatest_positive(np.float32) > 7e28
+    True
+    """
+    return 2.0**-20 / least_positive(dtype)
 
 
 def centre(family: Any, params: Array, values: int) -> Array:

@@ -14,7 +14,9 @@ import numpy.typing as npt
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import sum_to_shape
 from numvae.distributions.contract import Support, least_positive
-from numvae.distributions.gamma import log_quantile, log_quantile_slope, trigamma
+from numvae.distributions.gamma import log_quantile, log_quantile_slope
+from numvae.distributions.noise import positive_level, uniform_noise
+from numvae.distributions.polygamma import trigamma
 
 __all__ = ["Dirichlet"]
 
@@ -42,8 +44,7 @@ class Dirichlet:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Uniform noise on [0, 1) of the values' shape."""
-        single = np.dtype(dtype) == np.float32
-        return rng.random(shape, dtype=np.float32 if single else np.float64)
+        return uniform_noise(rng, shape, dtype)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
         """z_k = x_k / Σ_j x_j, with x_k = P⁻¹(concentration_k, noise_k)   (dirichlet.1); pullback -> (dparams, None).
@@ -52,7 +53,7 @@ class Dirichlet:
         that.  Source: Kingma and Welling, section 2.4 (composition; *normalised* gammas, not a weighted sum of them).
         """
         concentration = np.exp(params.astype(np.float64))
-        log_gammas = log_quantile(concentration, noise)
+        log_gammas = log_quantile(concentration, positive_level(noise))
         gammas = np.exp(log_gammas - log_gammas.max(axis=-1, keepdims=True))
         z = gammas / np.sum(gammas, axis=-1, keepdims=True)  # (dirichlet.1)
         z = np.maximum(z.astype(params.dtype), least_positive(params.dtype))

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import halves, sum_to_shape
-from numvae.distributions.contract import Support, least_positive
+from numvae.distributions.contract import Support
+from numvae.distributions.noise import positive_level, uniform_noise
 from numvae.errors import InputError
 
 __all__ = ["DiscretizedLogistic"]
@@ -43,7 +44,6 @@ class DiscretizedLogistic:
     params_per_value = 2
     discrete = True
     support: ClassVar[Support] = "grey levels"
-    noise_kind = "uniform"
 
     def __post_init__(self) -> None:
         if self.levels < 2:
@@ -51,8 +51,7 @@ class DiscretizedLogistic:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Uniform noise on [0, 1) of the values' shape."""
-        single = np.dtype(dtype) == np.float32
-        return rng.random(shape, dtype=np.float32 if single else np.float64)
+        return uniform_noise(rng, shape, dtype)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
         """The level nearest to mean + scale log(noise / (1 - noise))   (discretized_logistic.1).
@@ -60,7 +59,8 @@ class DiscretizedLogistic:
         Shapes: params (B, 2D), noise and values (S, B, D).  A level steps: the pullback refuses.
         """
         mean, log_scale = halves(params)
-        logit = np.log(np.maximum(noise, least_positive(noise.dtype))) - np.log1p(-noise)
+        level = positive_level(noise)
+        logit = np.log(level) - np.log1p(-level)
         whole = np.rint((mean + np.exp(log_scale) * logit) * (self.levels - 1))
         grey = np.clip(whole, 0, self.levels - 1) / (self.levels - 1)  # (discretized_logistic.1)
 

@@ -14,9 +14,9 @@ import numpy as np
 from numvae.arrays import Array, Pullback
 from numvae.distributions.beta import Beta
 from numvae.distributions.broadcasting import halves, sum_to_shape
-from numvae.distributions.expectations import LOG_MOMENTS, MEAN_AND_LOG, MOMENTS, Expectations
+from numvae.distributions.expectations import LOG_MOMENTS, MEAN_AND_LOG, MOMENTS, Expectations, Three, ThreePullback
 from numvae.distributions.exponential import Exponential
-from numvae.distributions.gamma import Gamma, trigamma
+from numvae.distributions.gamma import Gamma
 from numvae.distributions.gumbel import Gumbel
 from numvae.distributions.kl_table import CLOSED_FORMS, Divergence, between
 from numvae.distributions.kumaraswamy import Kumaraswamy
@@ -25,12 +25,14 @@ from numvae.distributions.log_normal import LogNormal
 from numvae.distributions.logistic import Logistic
 from numvae.distributions.multivariate_normal import MultivariateNormal, kl_to_diagonal
 from numvae.distributions.normal import Normal
+from numvae.distributions.polygamma import trigamma
 
 __all__ = ["to_exponential", "to_gamma", "to_log_normal", "to_normal"]
 
 LOG_2 = math.log(2)
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
-EULER = float(np.euler_gamma)
+STEP, FIRST_NODE, LAST_NODE = 1 / 16, -64, 124  # of the quadrature of ``log_complement``
+FARTHEST = 690.0  # exp(-FARTHEST) is nearly the smallest number
 
 
 # ---- to a family whose log-density takes few expectations, from all that know them
@@ -50,7 +52,7 @@ def to_normal(moments: Expectations) -> Divergence:
         def pullback(dkl: Array) -> tuple[Array, Array]:
             d = dkl[..., None]
             dmean = d * difference * precision  # (divergences.2)
-            dparams = moments_pullback(-d * np.ones_like(entropy), dmean, 0.5 * d * precision * np.ones_like(entropy))
+            dparams = _through(moments_pullback, entropy, -d, dmean, 0.5 * d * precision)
             dlog_std = d * (1 - ratio)
             return dparams, _prior(prior_params, -dmean, dlog_std)
 
@@ -73,8 +75,7 @@ def to_gamma(expectations: Expectations) -> Divergence:
 
         def pullback(dkl: Array) -> tuple[Array, Array]:
             d = dkl[..., None]
-            ones = np.ones_like(entropy)
-            dparams = expectations_pullback(-d * ones, d * np.exp(log_rate) * ones, d * (1 - shape) * ones)
+            dparams = _through(expectations_pullback, entropy, -d, d * np.exp(log_rate), d * (1 - shape))
             dlog_shape = d * shape * (psi(shape) - log_rate - log)  # (divergences.4)
             return dparams, _prior(prior_params, dlog_shape, d * (scaled - shape))
 
@@ -92,8 +93,8 @@ def to_exponential(expectations: Expectations) -> Divergence:
         kl = np.sum(scaled - prior_params - entropy, axis=-1)  # (divergences.5)
 
         def pullback(dkl: Array) -> tuple[Array, Array]:
-            d, ones = dkl[..., None], np.ones_like(entropy)
-            dparams = expectations_pullback(-d * ones, d * np.exp(prior_params) * ones, np.zeros_like(entropy))
+            d = dkl[..., None]
+            dparams = _through(expectations_pullback, entropy, -d, d * np.exp(prior_params), 0 * d)
             return dparams, sum_to_shape(d * (scaled - 1), prior_params.shape)  # (divergences.6)
 
         return kl, pullback
@@ -104,7 +105,7 @@ def to_exponential(expectations: Expectations) -> Divergence:
 def to_log_normal(log_moments: Expectations) -> Divergence:
     """KL(q ‖ LogNormal) = KL(law of log z ‖ N), and H(log z) = H(z) - E[log z]   (divergences.7)."""
 
-    def of_log(params: Array) -> object:
+    def of_log(params: Array) -> tuple[Three, ThreePullback]:
         (entropy, mean, variance), log_pullback = log_moments(params)
 
         def pullback(dentropy: Array, dmean: Array, dvariance: Array) -> Array:
@@ -112,7 +113,7 @@ def to_log_normal(log_moments: Expectations) -> Divergence:
 
         return (entropy - mean, mean, variance), pullback  # (divergences.7)
 
-    return to_normal(of_log)  # type: ignore[arg-type]
+    return to_normal(of_log)
 
 
 CLOSED_FORMS |= {(q, Normal): to_normal(moments) for q, moments in MOMENTS.items() if q is not Normal}
@@ -208,7 +209,7 @@ def kumaraswamy_to_beta(params: Array, prior_params: Array) -> tuple[Array, Pull
     log_a, log_b = halves(params)
     log_alpha, log_beta = halves(prior_params)
     a, b, alpha, beta = np.exp(log_a), np.exp(log_b), np.exp(log_alpha), np.exp(log_beta)
-    log_z = -(psi(b + 1) + EULER) / a  # (divergences.16)
+    log_z = -(psi(b + 1) + np.euler_gamma) / a  # (divergences.16)
     log_rest, of_log_a, of_log_b = (array.astype(params.dtype) for array in log_complement(a, b))
     terms = log_a + log_b + (a - alpha) * log_z - (b - 1) / b - (beta - 1) * log_rest + betaln(alpha, beta)
     kl = np.sum(terms, axis=-1)  # (divergences.14)
@@ -225,25 +226,36 @@ def kumaraswamy_to_beta(params: Array, prior_params: Array) -> tuple[Array, Pull
     return kl, pullback
 
 
-def log_complement(a: Array, b: Array, step: float = 1 / 16, reach: float = 4.5) -> tuple[Array, Array, Array]:
+def log_complement(a: Array, b: Array) -> tuple[Array, Array, Array]:
     """E[log(1 - z)] for Kumaraswamy(a, b), and its slopes in log a and log b   (divergences.15).
 
-    With y = z^a, whose density is b (1 - y)^(b - 1), and y = sigmoid(π sinh t): nodes in t reach both ends.
+    With y = z^a, whose density is b (1 - y)^(b - 1), and y = sigmoid(π sinh t): nodes in t reach both ends, the upper
+    one so far that (1 - y)^b is nothing there for b from 0.01 on.  To eleven digits for both from 1e-2 to 1e3.
     """
     a, b = a.astype(np.float64), b.astype(np.float64)
-    total, of_log_a, of_log_b = np.zeros_like(a * b), np.zeros_like(a * b), np.zeros_like(a * b)
-    for t in np.arange(-reach, reach + step / 2, step):
+    log_a, total, of_log_a, of_log_b = np.log(a), np.zeros_like(a * b), np.zeros_like(a * b), np.zeros_like(a * b)
+    for k in range(FIRST_NODE, LAST_NODE + 1):
+        t = k * STEP
         logit = math.pi * math.sinh(t)
-        log_larger = -math.log1p(math.exp(-abs(logit)))
-        log_y, log_rest = log_larger + min(logit, 0), log_larger - max(logit, 0)
-        weight = step * math.pi * math.cosh(t) * b * np.exp(log_y + b * log_rest)
-        exponent = log_y / a
-        complement = -np.expm1(exponent)
-        value = np.log(complement)
+        both = math.log1p(math.exp(-abs(logit)))
+        log_y, log_rest = min(logit, 0) - both, -max(logit, 0) - both
+        weight = STEP * math.pi * math.cosh(t) * b * np.exp(log_y + b * log_rest)
+        log_size = (
+            math.log(-log_y) if logit < FARTHEST else -logit
+        ) - log_a  # of log z, which may be below all numbers
+        size = np.exp(np.maximum(log_size, -FARTHEST))
+        complement = -np.expm1(-size)  # 1 - z
+        value = np.log(complement) + np.minimum(log_size + FARTHEST, 0)
         total += weight * value  # (divergences.15)
-        of_log_a += weight * exponent * np.exp(exponent) / complement
+        of_log_a -= weight * size * np.exp(-size) / complement
         of_log_b += weight * value * (1 + b * log_rest)
     return total, of_log_a, of_log_b
+
+
+def _through(pullback: ThreePullback, like: Array, *gradients: Array) -> Array:
+    """dparams from the gradients of three expectations, each brought to the expectations' shape."""
+    wide = np.zeros_like(like)
+    return pullback(*(sum_to_shape(gradient + wide, like.shape) for gradient in gradients))
 
 
 def _prior(prior_params: Array, first: Array, second: Array) -> Array:

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import sum_to_shape
-from numvae.distributions.contract import Support, least_positive
+from numvae.distributions.contract import Support
+from numvae.distributions.noise import positive_level, uniform_noise
 from numvae.errors import InputError
 
 __all__ = ["Erlang"]
@@ -47,18 +48,16 @@ class Erlang:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Uniform noise on [0, 1), ``order`` numbers for each value: block beside block along the last axis."""
-        single = np.dtype(dtype) == np.float32
-        return rng.random((*shape[:-1], self.order * shape[-1]), dtype=np.float32 if single else np.float64)
+        return uniform_noise(rng, (*shape[:-1], self.order * shape[-1]), dtype)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
         """z = -Σ_k log(1 - noise_k) / rate   (erlang.1), a sum of exponentials; pullback -> (dparams, None).
 
         Shapes: params (B, Z), noise (S, B, order Z), z (S, B, Z).  Source: Kingma and Welling, section 2.4
-        (composition).
+        (composition).  A noise of 0 counts as half a step of the generator, so that z is positive.
         """
-        uniforms = noise.reshape(*noise.shape[:-1], self.order, noise.shape[-1] // self.order)
-        z = -np.sum(np.log1p(-uniforms), axis=-2) * np.exp(-params)  # (erlang.1)
-        z = np.maximum(z, least_positive(params.dtype))
+        levels = positive_level(noise).reshape(*noise.shape[:-1], self.order, noise.shape[-1] // self.order)
+        z = -np.sum(np.log1p(-levels), axis=-2) * np.exp(-params)  # (erlang.1)
         return z, lambda dz: (sum_to_shape(-dz * z, params.shape), None)  # (erlang.2)
 
     def log_prob(self, params: Array, value: Array) -> tuple[Array, Pullback]:
@@ -115,10 +114,12 @@ class Erlang:
         """P(z ≤ value) per coordinate, the regularised incomplete gamma function P(order, rate value)   (erlang.9)."""
         from scipy.special import gammainc
 
-        return np.asarray(gammainc(float(self.order), np.exp(params) * np.maximum(value, 0)))  # (erlang.9)
+        return np.asarray(
+            gammainc(np.full_like(params, self.order), np.exp(params) * np.maximum(value, 0))
+        )  # (erlang.9)
 
     def quantile(self, params: Array, level: Array) -> Array:
         """The value with P(z ≤ value) = level per coordinate: the inverse of (erlang.9), which has no closed form."""
         from scipy.special import gammaincinv
 
-        return np.asarray(gammaincinv(float(self.order), level) * np.exp(-params))
+        return np.asarray(gammaincinv(np.full_like(params, self.order), level) * np.exp(-params))

@@ -19,12 +19,14 @@ from numvae.distributions.beta import Beta
 from numvae.distributions.broadcasting import halves, thirds
 from numvae.distributions.chi_squared import ChiSquared
 from numvae.distributions.exponential import Exponential
-from numvae.distributions.gamma import Gamma, trigamma
+from numvae.distributions.gamma import Gamma
 from numvae.distributions.gumbel import Gumbel
 from numvae.distributions.laplace import Laplace
 from numvae.distributions.log_normal import LogNormal
 from numvae.distributions.logistic import Logistic
 from numvae.distributions.normal import Normal
+from numvae.distributions.pareto import Pareto
+from numvae.distributions.polygamma import tetragamma, trigamma
 from numvae.distributions.rayleigh import Rayleigh
 from numvae.distributions.reciprocal import Reciprocal
 from numvae.distributions.triangular import Triangular
@@ -33,7 +35,7 @@ from numvae.distributions.weibull import Weibull
 
 __all__ = ["LOG_MOMENTS", "MEAN_AND_LOG", "MOMENTS"]
 
-EULER = float(np.euler_gamma)
+EULER = np.euler_gamma
 LOG_2 = math.log(2)
 LOG_2PI_E = math.log(2 * math.pi) + 1
 ZETA_2 = math.pi**2 / 6
@@ -295,14 +297,12 @@ def log_moments(with_mean_log: Expectations, variance: float) -> Expectations:
 
 def gamma_log_moments(params: Array) -> tuple[Three, ThreePullback]:
     """Var[log z] = ψ'(shape)   (expectations.19)."""
-    from scipy.special import zeta
-
     (entropy, _, log), pullback = MEAN_AND_LOG[Gamma](params)
     shape = np.exp(halves(params)[0])
     variance = trigamma(shape)  # (expectations.19)
 
     def with_variance(dentropy: Array, dlog: Array, dvariance: Array) -> Array:
-        slope = dvariance * (-2 * zeta(3, shape)) * shape  # ψ''(shape) = -2 ζ(3, shape)
+        slope = dvariance * tetragamma(shape) * shape
         return pullback(dentropy, np.zeros_like(dlog), dlog) + _beside(slope, np.zeros_like(slope))
 
     return (entropy, log, variance), with_variance
@@ -334,10 +334,24 @@ def log_normal_log_moments(params: Array) -> tuple[Three, ThreePullback]:
     return of_z, lambda dentropy, dlog, dvariance: pullback(dentropy, dlog + dentropy, dvariance)
 
 
+def pareto_log_moments(params: Array) -> tuple[Three, ThreePullback]:
+    """log z = log_scale + e / shape with e a standard exponential, of mean and variance 1   (expectations.23)."""
+    log_scale, log_shape = halves(params)
+    (of_log, mean, variance), pullback = location_scale(1.0, 1.0, 1.0)(_beside(log_scale, -log_shape))
+    of_z = (of_log + mean, mean, variance)  # (expectations.23)
+
+    def of_shape(dentropy: Array, dlog: Array, dvariance: Array) -> Array:
+        dlog_scale, dlog_inverse_shape = halves(pullback(dentropy, dlog + dentropy, dvariance))
+        return _beside(dlog_scale, -dlog_inverse_shape)
+
+    return of_z, of_shape
+
+
 LOG_MOMENTS: dict[type, Expectations] = {
     Exponential: log_moments(MEAN_AND_LOG[Exponential], ZETA_2),
     Gamma: gamma_log_moments,
     LogNormal: log_normal_log_moments,
+    Pareto: pareto_log_moments,
     Rayleigh: log_moments(MEAN_AND_LOG[Rayleigh], ZETA_2 / 4),
     Reciprocal: reciprocal_log_moments,
     Weibull: weibull_log_moments,

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import sum_to_shape
 from numvae.distributions.contract import Support
+from numvae.distributions.noise import positive_level, uniform_noise
 
 __all__ = ["Exponential"]
 
@@ -22,7 +23,7 @@ __all__ = ["Exponential"]
 class Exponential:
     """Independent waiting times with rate exp(log_rate) over the last axis.
 
-    ``params``: (..., Z) = log_rate: any real number is legal.  Values: (..., Z), none negative.
+    ``params``: (..., Z) = log_rate: any real number is legal.  Values: (..., Z), positive.
 
     >>> Exponential().kl(np.array([[0.0]]), np.array([[np.log(2.0)]]))[0]  # 1 - log 2
     array([0.30685282])
@@ -36,15 +37,15 @@ class Exponential:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Uniform noise on [0, 1) of the values' shape."""
-        single = np.dtype(dtype) == np.float32
-        return rng.random(shape, dtype=np.float32 if single else np.float64)
+        return uniform_noise(rng, shape, dtype)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
         """z = -log(1 - noise) / rate   (exponential.1), the inverse of the CDF; pullback -> (dparams, None).
 
-        Shapes: params (B, Z), noise and z (S, B, Z).  Source: Kingma and Welling, section 2.4 (inverse CDF).
+        Shapes: params (B, Z), noise and z (S, B, Z).  A noise of 0 counts as half a step of the generator, so that z
+        is positive.  Source: Kingma and Welling, section 2.4 (inverse CDF).
         """
-        z = -np.log1p(-noise) * np.exp(-params)  # (exponential.1)
+        z = -np.log1p(-positive_level(noise)) * np.exp(-params)  # (exponential.1)
         return z, lambda dz: (sum_to_shape(-dz * z, params.shape), None)  # (exponential.2)
 
     def log_prob(self, params: Array, value: Array) -> tuple[Array, Pullback]:
@@ -96,3 +97,8 @@ class Exponential:
         """P(z ≤ value) per coordinate, 1 - exp(-rate value)   (exponential.9)."""
         cdf: Array = -np.expm1(-np.exp(params) * np.maximum(value, 0))  # (exponential.9)
         return cdf
+
+    def quantile(self, params: Array, level: Array) -> Array:
+        """The value with P(z ≤ value) = level: (exponential.1)."""
+        quantile: Array = -np.log1p(-level) * np.exp(-params)
+        return quantile

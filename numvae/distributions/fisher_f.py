@@ -14,12 +14,11 @@ import numpy.typing as npt
 
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import halves, sum_to_shape
-from numvae.distributions.contract import Support, least_positive
+from numvae.distributions.contract import Support, greatest_positive, least_positive
 from numvae.distributions.gamma import log_quantile, log_quantile_slope
+from numvae.distributions.noise import positive_level, uniform_noise
 
 __all__ = ["FisherF"]
-
-HEADROOM = 2.0**20  # how far below the largest number samples stay, so that a gradient times a sample is one as well
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,7 @@ class FisherF:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Uniform noise on [0, 1), two numbers for each value: [numerator | denominator] along the last axis."""
-        single = np.dtype(dtype) == np.float32
-        return rng.random((*shape[:-1], 2 * shape[-1]), dtype=np.float32 if single else np.float64)
+        return uniform_noise(rng, (*shape[:-1], 2 * shape[-1]), dtype)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
         """z = (P⁻¹(a, noise) / a) / (P⁻¹(b, noise') / b)   (fisher_f.1), a and b half the degrees of freedom.
@@ -55,10 +53,10 @@ class FisherF:
         whatever the dtype of ``params``, and gives that.  Source: Kingma and Welling, section 2.4 (composition).
         """
         half = np.exp(params.astype(np.float64)) / 2
-        log_gamma = log_quantile(half, noise)
+        log_gamma = log_quantile(half, positive_level(noise))
         log_1, log_2 = halves(log_gamma - np.log(half))
-        least = math.log(least_positive(params.dtype))
-        z = np.exp(np.clip(log_1 - log_2, least, -least - math.log(HEADROOM)))  # (fisher_f.1)
+        least, greatest = math.log(least_positive(params.dtype)), math.log(greatest_positive(params.dtype))
+        z = np.exp(np.clip(log_1 - log_2, least, greatest))  # (fisher_f.1)
         z = z.astype(params.dtype)
 
         def pullback(dz: Array) -> tuple[Array, None]:

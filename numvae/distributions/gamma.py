@@ -14,10 +14,12 @@ import numpy.typing as npt
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import halves, sum_to_shape
 from numvae.distributions.contract import Support, least_positive
+from numvae.distributions.noise import positive_level, uniform_noise
+from numvae.distributions.polygamma import trigamma
+from numvae.distributions.quadrature import unit_nodes
 
-__all__ = ["BoostedGamma", "Gamma", "log_quantile", "log_quantile_slope", "trigamma"]
+__all__ = ["BoostedGamma", "Gamma", "log_quantile", "log_quantile_slope"]
 
-TERMS = 12
 NODES = 32
 NEGLIGIBLE = 36.0  # e^-36 = 2e-16: where the integrals below are cut off
 
@@ -44,8 +46,7 @@ class Gamma:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Uniform noise on [0, 1) of the values' shape."""
-        single = np.dtype(dtype) == np.float32
-        return rng.random(shape, dtype=np.float32 if single else np.float64)
+        return uniform_noise(rng, shape, dtype)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
         """z = P⁻¹(shape, noise) / rate   (gamma.1), the inverse of the CDF; pullback -> (dparams, None).
@@ -55,7 +56,7 @@ class Gamma:
         """
         log_shape, log_rate = halves(params)
         shape = np.exp(log_shape.astype(np.float64))
-        log_unit = log_quantile(shape, noise)
+        log_unit = log_quantile(shape, positive_level(noise))
         z = np.exp(log_unit - log_rate)  # (gamma.1)
         z = np.maximum(z, least_positive(params.dtype)).astype(params.dtype)
 
@@ -178,7 +179,7 @@ class BoostedGamma(Gamma):
         log_shape, log_rate = halves(params)
         uniform, power = halves(noise)
         shape = np.exp(log_shape.astype(np.float64))
-        log_boosted = log_quantile(shape + 1, uniform)
+        log_boosted = log_quantile(shape + 1, positive_level(uniform))
         log_power = np.log1p(-power.astype(np.float64)) / shape
         z = np.exp(log_boosted + log_power - log_rate)  # (gamma.14)
         z = np.maximum(z, least_positive(params.dtype)).astype(params.dtype)
@@ -221,10 +222,9 @@ def log_quantile_slope(shape: Array, log_x: Array) -> Array:
     power = np.where(lower, shape + 1, shape)
     distance = np.where(lower, below, above)
     reach = np.where(lower, *_reaches(shape, x))
-    points, weights = np.polynomial.legendre.leggauss(NODES)
     integral = np.zeros_like(reach)
-    for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
-        s = point * reach
+    for node, weight in unit_nodes(NODES):
+        s = node * reach
         t = sign * s
         integral += weight * reach * (distance + s) * np.exp(power * t - x * np.expm1(t))
     slope: Array = np.where(lower, (below + x * integral) / shape, integral)  # (gamma.4), (gamma.5)
@@ -238,21 +238,3 @@ def _reaches(shape: Array, x: Array) -> tuple[Array, Array]:
     rise = shape - x
     upper = (rise + np.sqrt(rise * rise + 2 * x * NEGLIGIBLE)) / np.maximum(x, 0.5)
     return lower, upper
-
-
-def trigamma(shape: Array) -> Array:
-    """ψ'(shape) = Σ_k<TERMS (shape + k)^-2 + ψ'(shape + TERMS), the last by its asymptotic series   (gamma.13).
-
-    SciPy has it as a Python function, which a device does not know.
-
-    >>> trigamma(np.array([1.0])) * 6 / np.pi**2
-    array([1.])
-    """
-    total = np.zeros_like(shape)
-    for k in range(TERMS):
-        total += (shape + k) ** -2.0
-    inverse = 1 / (shape + TERMS)
-    square = inverse * inverse
-    tail = 1 / 6 - square * (1 / 30 - square * (1 / 42 - square * (1 / 30 - square * 5 / 66)))
-    total += inverse + square / 2 + square * inverse * tail  # (gamma.13)
-    return total

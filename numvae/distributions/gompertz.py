@@ -14,7 +14,8 @@ import numpy.typing as npt
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import halves, sum_to_shape
 from numvae.distributions.contract import Support
-from numvae.distributions.inverse_cdf import positive_level, uniform_noise
+from numvae.distributions.noise import positive_level, uniform_noise
+from numvae.distributions.quadrature import unit_nodes
 
 __all__ = ["Gompertz", "scaled_exp1"]
 
@@ -96,9 +97,8 @@ class Gompertz:
         shape = np.exp(log_shape)
         reach = np.log1p(NEGLIGIBLE / shape)
         second_moment = np.zeros_like(shape)
-        points, weights = np.polynomial.legendre.leggauss(NODES)
-        for point, weight in zip(((points + 1) / 2).tolist(), (weights / 2).tolist(), strict=True):
-            age = point * reach
+        for node, weight in unit_nodes(NODES):
+            age = node * reach
             second_moment += 2 * weight * reach * age * np.exp(-shape * np.expm1(age))  # (gompertz.7)
         std: Array = np.sqrt(second_moment - scaled_exp1(shape) ** 2) * np.exp(-log_rate)
         return std
@@ -116,7 +116,7 @@ class Gompertz:
         return cdf
 
     def quantile(self, params: Array, level: Array) -> Array:
-        """The value below which a share ``level`` of the law lies: (gompertz.1)."""
+        """The value with P(z ≤ value) = level: (gompertz.1)."""
         log_shape, log_rate = halves(params)
         quantile: Array = np.log1p(-np.log1p(-level) * np.exp(-log_shape)) * np.exp(-log_rate)
         return quantile

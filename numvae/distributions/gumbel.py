@@ -15,11 +15,10 @@ import numpy.typing as npt
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import halves, sum_to_shape
 from numvae.distributions.contract import Support
-from numvae.distributions.inverse_cdf import positive_level, uniform_noise
+from numvae.distributions.noise import positive_level, uniform_noise
 
 __all__ = ["Gumbel"]
 
-EULER = 0.5772156649015329  # γ = -Γ'(1)
 STD = math.pi / math.sqrt(6)
 
 
@@ -94,12 +93,12 @@ class Gumbel:
         log_ratio, inverse_scale = log_scale - prior_log_scale, np.exp(-prior_log_scale)
         ratio, distance = np.exp(log_ratio), (location - prior_location) * inverse_scale
         excess = np.expm1(gammaln(1 + ratio) - distance)
-        terms = EULER * (ratio - 1) - log_ratio + distance + excess  # (gumbel.5)
+        terms = np.euler_gamma * (ratio - 1) - log_ratio + distance + excess  # (gumbel.5)
 
         def pullback(dkl: Array) -> tuple[Array, Array]:
             d = dkl[..., None]
             dlocation = -d * excess * inverse_scale  # (gumbel.6)
-            dlog_scale = d * (ratio * (EULER + (1 + excess) * psi(1 + ratio)) - 1)
+            dlog_scale = d * (ratio * (np.euler_gamma + (1 + excess) * psi(1 + ratio)) - 1)
             dprior_log_scale = d * distance * excess - dlog_scale
             dparams = [sum_to_shape(dlocation, location.shape), sum_to_shape(dlog_scale, log_scale.shape)]
             dprior = [
@@ -113,7 +112,7 @@ class Gumbel:
     def mean(self, params: Array) -> Array:
         """E[z] = location + γ scale   (gumbel.7), γ = 0.5772… Euler's constant."""
         location, log_scale = halves(params)
-        mean: Array = location + EULER * np.exp(log_scale)  # (gumbel.7)
+        mean: Array = location + np.euler_gamma * np.exp(log_scale)  # (gumbel.7)
         return mean
 
     def std(self, params: Array) -> Array:
@@ -123,7 +122,7 @@ class Gumbel:
 
     def entropy(self, params: Array) -> Array:
         """H = Σ log_scale + γ + 1   (gumbel.8).  Nats."""
-        entropy: Array = np.sum(halves(params)[1] + (EULER + 1), axis=-1)  # (gumbel.8)
+        entropy: Array = np.sum(halves(params)[1] + (np.euler_gamma + 1), axis=-1)  # (gumbel.8)
         return entropy
 
     def cdf(self, params: Array, value: Array) -> Array:
@@ -134,7 +133,7 @@ class Gumbel:
         return cdf
 
     def quantile(self, params: Array, level: Array) -> Array:
-        """The value below which a share ``level``, in (0, 1), of the law lies: (gumbel.1)."""
+        """The value with P(z ≤ value) = level, for levels in (0, 1): (gumbel.1)."""
         location, log_scale = halves(params)
         quantile: Array = location - np.exp(log_scale) * np.log(-np.log(level))
         return quantile

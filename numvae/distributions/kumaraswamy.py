@@ -15,6 +15,7 @@ import numpy.typing as npt
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import halves, sum_to_shape
 from numvae.distributions.contract import Support, least_positive
+from numvae.distributions.noise import positive_level, uniform_noise
 
 __all__ = ["Kumaraswamy"]
 
@@ -45,8 +46,7 @@ class Kumaraswamy:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Uniform noise on [0, 1) of the values' shape."""
-        single = np.dtype(dtype) == np.float32
-        return rng.random(shape, dtype=np.float32 if single else np.float64)
+        return uniform_noise(rng, shape, dtype)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
         """z = (1 - (1 - noise)^(1/b))^(1/a)   (kumaraswamy.1), the inverse of the CDF; pullback -> (dparams, None).
@@ -56,7 +56,7 @@ class Kumaraswamy:
         """
         log_a, log_b = halves(params)
         least, last = least_positive(params.dtype), 1 - float(np.finfo(params.dtype).epsneg)
-        log_rest = np.log1p(-np.maximum(noise, least)) * np.exp(-log_b)  # log(1 - z^a)
+        log_rest = np.log1p(-positive_level(noise)) * np.exp(-log_b)  # log(1 - z^a)
         log_z = log_one_minus_exp(log_rest) * np.exp(-log_a)
         z = np.minimum(np.maximum(np.exp(log_z), least), last)  # (kumaraswamy.1)
 
@@ -122,8 +122,11 @@ class Kumaraswamy:
         return cdf
 
     def quantile(self, params: Array, level: Array) -> Array:
-        """The value below which a part ``level`` of the law lies, (kumaraswamy.1); for levels below 1."""
-        return self.sample(params, level)[0]
+        """The value with P(z ≤ value) = level, for levels in (0, 1): (kumaraswamy.1)."""
+        log_a, log_b = halves(params)
+        log_rest = np.log1p(-level) * np.exp(-log_b)
+        quantile: Array = np.exp(log_one_minus_exp(log_rest) * np.exp(-log_a))
+        return quantile
 
     def _log_moment(self, params: Array, order: int) -> Array:
         """log E[z^n] = log_b + log B(1 + n/a, b)   (kumaraswamy.5)."""

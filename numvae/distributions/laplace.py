@@ -15,6 +15,7 @@ import numpy.typing as npt
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import halves, sum_to_shape
 from numvae.distributions.contract import Support
+from numvae.distributions.noise import positive_level, uniform_noise
 
 __all__ = ["Laplace"]
 
@@ -40,16 +41,16 @@ class Laplace:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Uniform noise on [0, 1) of the values' shape."""
-        single = np.dtype(dtype) == np.float32
-        return rng.random(shape, dtype=np.float32 if single else np.float64)
+        return uniform_noise(rng, shape, dtype)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
         """z = location + scale e(noise), e the inverse of the standard CDF   (laplace.1); pullback -> (dparams, None).
 
-        Shapes: params (B, 2Z), noise and z (S, B, Z).  Source: Kingma and Welling, section 2.4 (location-scale).
+        Shapes: params (B, 2Z), noise and z (S, B, Z).  A noise of 0 counts as half a step of the generator.
+        Source: Kingma and Welling, section 2.4 (location-scale).
         """
         location, log_scale = halves(params)
-        scaled_noise = np.exp(log_scale) * standard_quantile(noise)
+        scaled_noise = np.exp(log_scale) * standard_quantile(positive_level(noise))
         z = location + scaled_noise  # (laplace.1)
 
         def pullback(dz: Array) -> tuple[Array, None]:
@@ -136,9 +137,8 @@ class Laplace:
 def standard_quantile(level: Array) -> Array:
     """e(u) = log 2u for u ≤ ½, -log 2(1 - u) above   (laplace.2).
 
-    The nearer end is what counts, so that both tails keep all digits.  Uniform noise that is exactly 0 stands for all
-    numbers up to the next one, and is taken as the middle of those.
+    The nearer end is what counts, so that both tails keep all digits.
     """
-    nearer_end = np.maximum(np.minimum(level, 1 - level), float(np.finfo(level.dtype).epsneg) / 2)
+    nearer_end = np.minimum(level, 1 - level)
     quantile: Array = np.copysign(np.log(2 * nearer_end), level - 0.5)  # (laplace.2): up to its sign one formula
     return quantile

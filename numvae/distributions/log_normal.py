@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import halves, sum_to_shape
-from numvae.distributions.contract import Support, least_positive
+from numvae.distributions.contract import Support, greatest_positive, least_positive
+from numvae.distributions.noise import normal_noise
 from numvae.distributions.normal import Normal
 
 __all__ = ["LogNormal"]
@@ -27,8 +28,8 @@ class LogNormal:
     ``params``: (..., 2Z) = [mean | log_std] of log z, so that any output of a network is legal.  Values: (..., Z),
     positive.
 
-    With a |mean| + 8 std beyond 700 (80 in float32) a sample may leave the floating-point range.  It is then given as
-    the smallest usable number or that number's inverse, and carries the gradient of a sample there.
+    With a |mean| + 8 std beyond 680 (65 in float32) a sample may leave the floating-point range.  It is then given as
+    the smallest or the largest positive sample, and carries the gradient of a sample there.
 
     >>> LogNormal().mean(np.array([[0.0, 0.0]]))  # not e^0: the long tail pulls it up to √e
     array([[1.64872127]])
@@ -42,7 +43,7 @@ class LogNormal:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Standard normal noise of the values' shape."""
-        return Normal().noise(rng, shape, dtype)
+        return normal_noise(rng, shape, dtype)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
         """z = exp(mean + exp(log_std) noise)   (log_normal.1); pullback -> (dparams, None).
@@ -50,8 +51,8 @@ class LogNormal:
         Shapes: params (B, 2Z), noise and z (S, B, Z).  Source: Kingma and Welling, section 2.4 (composition).
         """
         log_z, normal_pullback = Normal().sample(params, noise)
-        largest = -math.log(least_positive(log_z.dtype))
-        z = np.exp(np.clip(log_z, -largest, largest))  # (log_normal.1)
+        least, greatest = math.log(least_positive(log_z.dtype)), math.log(greatest_positive(log_z.dtype))
+        z = np.exp(np.clip(log_z, least, greatest))  # (log_normal.1)
         return z, lambda dz: normal_pullback(dz * z)  # (log_normal.2)
 
     def log_prob(self, params: Array, value: Array) -> tuple[Array, Pullback]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import halves, sum_to_shape
 from numvae.distributions.contract import Support
-from numvae.distributions.inverse_cdf import positive_level, uniform_noise
+from numvae.distributions.noise import positive_level, uniform_noise
 
 __all__ = ["Logistic"]
 
@@ -104,7 +104,7 @@ class Logistic:
         return np.asarray(expit((value - location) * np.exp(-log_scale)))  # (logistic.7)
 
     def quantile(self, params: Array, level: Array) -> Array:
-        """The value below which a share ``level``, in (0, 1), of the law lies: (logistic.1)."""
+        """The value with P(z ≤ value) = level, for levels in (0, 1): (logistic.1)."""
         location, log_scale = halves(params)
         return location + np.exp(log_scale) * _log_odds(level)
 

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import halves, sum_to_shape
 from numvae.distributions.contract import Support
-from numvae.distributions.normal import LOG_2PI, Normal
+from numvae.distributions.noise import normal_noise
+from numvae.distributions.normal import LOG_2PI
 from numvae.errors import InputError
 
 __all__ = ["MultivariateNormal", "kl_to_diagonal"]
@@ -51,7 +52,7 @@ class MultivariateNormal:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Standard normal noise of the values' shape."""
-        return Normal().noise(rng, shape, dtype)
+        return normal_noise(rng, shape, dtype)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
         """z = mean + L noise   (multivariate_normal.1); pullback -> (dparams, None).

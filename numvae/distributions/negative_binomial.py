@@ -16,6 +16,7 @@ from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import halves, sum_to_shape
 from numvae.distributions.contract import Support, least_positive
 from numvae.distributions.gamma import log_quantile
+from numvae.distributions.noise import positive_level, uniform_noise
 from numvae.distributions.poisson import Poisson
 from numvae.errors import InputError
 
@@ -43,12 +44,10 @@ class NegativeBinomial:
     params_per_value = 2
     discrete = True
     support: ClassVar[Support] = "counts"
-    noise_kind = "uniform"
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Uniform noise on [0, 1), two numbers for each value: [of the rate | of the count] along the last axis."""
-        single = np.dtype(dtype) == np.float32
-        return rng.random((*shape[:-1], 2 * shape[-1]), dtype=np.float32 if single else np.float64)
+        return uniform_noise(rng, (*shape[:-1], 2 * shape[-1]), dtype)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
         """z ~ Poisson(rate), rate = m x / size, x ~ Gamma(size, 1)   (negative_binomial.1).
@@ -57,7 +56,7 @@ class NegativeBinomial:
         """
         log_mean, log_size = halves(params.astype(np.float64))
         of_rate, of_count = halves(noise)
-        log_rate = log_mean - log_size + log_quantile(np.exp(log_size), of_rate)
+        log_rate = log_mean - log_size + log_quantile(np.exp(log_size), positive_level(of_rate))
         log_rate = np.maximum(log_rate, math.log(least_positive(np.float64)))
         counts, _ = Poisson().sample(log_rate, of_count)  # (negative_binomial.1)
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import halves, sum_to_shape
 from numvae.distributions.contract import Support
+from numvae.distributions.noise import normal_noise
 from numvae.errors import InputError
 
 __all__ = ["FixedStdNormal", "Normal"]
@@ -41,8 +42,7 @@ class Normal:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Standard normal noise of the values' shape."""
-        single = np.dtype(dtype) == np.float32
-        return rng.standard_normal(shape, dtype=np.float32 if single else np.float64)
+        return normal_noise(rng, shape, dtype)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
         """z = mean + exp(log_std) noise   (normal.1); pullback -> (dparams, None).
@@ -156,7 +156,7 @@ class FixedStdNormal:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Standard normal noise of the values' shape."""
-        return Normal().noise(rng, shape, dtype)
+        return normal_noise(rng, shape, dtype)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
         """x = mean + std noise, (normal.1) with std held; pullback -> (dparams, None)."""

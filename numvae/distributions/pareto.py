@@ -14,11 +14,10 @@ import numpy.typing as npt
 
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import halves, sum_to_shape
-from numvae.distributions.contract import Support, least_positive
+from numvae.distributions.contract import Support, greatest_positive
+from numvae.distributions.noise import uniform_noise
 
 __all__ = ["Pareto"]
-
-ROOM = 10.0  # between the largest sample and infinity there is room for its gradient: e^10 times as large
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,7 @@ class Pareto:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Uniform noise on [0, 1) of the values' shape."""
-        single = np.dtype(dtype) == np.float32
-        return rng.random(shape, dtype=np.float32 if single else np.float64)
+        return uniform_noise(rng, shape, dtype)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
         """z = scale (1 - noise)^(-1 / shape)   (pareto.1), the inverse of the CDF; pullback -> (dparams, None).
@@ -55,8 +53,8 @@ class Pareto:
         """
         log_scale, log_shape = halves(params)
         log_ratio = -np.log1p(-noise) * np.exp(-log_shape)
-        largest = -math.log(least_positive(params.dtype)) - ROOM
-        z = np.exp(np.minimum(log_scale + log_ratio, largest))  # (pareto.1)
+        greatest = math.log(greatest_positive(params.dtype))
+        z = np.exp(np.minimum(log_scale + log_ratio, greatest))  # (pareto.1)
         z = np.maximum(z, np.exp(log_scale))  # exp may round past the end
 
         def pullback(dz: Array) -> tuple[Array, None]:
@@ -148,5 +146,5 @@ class Pareto:
         return cdf
 
     def quantile(self, params: Array, level: Array) -> Array:
-        """The value below which a part ``level`` of the law lies, (pareto.1); for levels below 1."""
+        """The value with P(z ≤ value) = level: (pareto.1)."""
         return self.sample(params, level)[0]

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import sum_to_shape
 from numvae.distributions.contract import Support
+from numvae.distributions.noise import uniform_noise
 from numvae.errors import InputError
 
 __all__ = ["Poisson"]
@@ -39,8 +40,7 @@ class Poisson:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Uniform noise on [0, 1) of the values' shape."""
-        single = np.dtype(dtype) == np.float32
-        return rng.random(shape, dtype=np.float32 if single else np.float64)
+        return uniform_noise(rng, shape, dtype)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
         """The least count with P(z ≤ count) > noise   (poisson.1).  A step has no derivative: the pullback refuses."""

@@ -15,14 +15,13 @@ import numpy.typing as npt
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import sum_to_shape
 from numvae.distributions.contract import Support
-from numvae.distributions.inverse_cdf import positive_level, uniform_noise
+from numvae.distributions.noise import positive_level, uniform_noise
 
 __all__ = ["Rayleigh"]
 
-EULER = 0.5772156649015329
 MEAN = math.sqrt(math.pi / 2)
 STD = math.sqrt(2 - math.pi / 2)
-ENTROPY = 1 + EULER / 2 - math.log(2) / 2
+ENTROPY = 1 + np.euler_gamma / 2 - math.log(2) / 2
 
 
 @dataclass(frozen=True)
@@ -107,6 +106,6 @@ class Rayleigh:
         return cdf
 
     def quantile(self, params: Array, level: Array) -> Array:
-        """The value below which a share ``level`` of the law lies: (rayleigh.1)."""
+        """The value with P(z ≤ value) = level: (rayleigh.1)."""
         quantile: Array = np.exp(params) * np.sqrt(-2 * np.log1p(-level))
         return quantile

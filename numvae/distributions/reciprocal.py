@@ -15,6 +15,7 @@ import numpy.typing as npt
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import halves, sum_to_shape
 from numvae.distributions.contract import Support
+from numvae.distributions.noise import uniform_noise
 from numvae.distributions.uniform import Uniform
 
 __all__ = ["Reciprocal"]
@@ -45,7 +46,7 @@ class Reciprocal:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Uniform noise on [0, 1) of the values' shape."""
-        return Uniform().noise(rng, shape, dtype)
+        return uniform_noise(rng, shape, dtype)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
         """z = a (b / a)^noise   (reciprocal.1), the inverse of the CDF; pullback -> (dparams, None).
@@ -111,7 +112,7 @@ class Reciprocal:
         return Uniform().cdf(params, np.log(np.maximum(value, low)))  # (reciprocal.10)
 
     def quantile(self, params: Array, level: Array) -> Array:
-        """The value below which a part ``level`` of the law lies, (reciprocal.1)."""
+        """The value with P(z ≤ value) = level: (reciprocal.1)."""
         return self.sample(params, level)[0]
 
 

@@ -16,10 +16,11 @@ from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import halves, sum_to_shape, thirds
 from numvae.distributions.contract import Support
 from numvae.distributions.gamma import log_quantile, log_quantile_slope
+from numvae.distributions.noise import normal_noise, positive_level, uniform_noise
 
-__all__ = ["StudentT"]
+__all__ = ["StudentT", "log_one_plus_square"]
 
-POWER_LAW = 1e100  # from here on the tail is a power law to all digits; scipy has none where squares overflow
+SMALL = 1e-290  # below this numbers lose their digits, and a tail is a power law to all of them
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,7 @@ class StudentT:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Noise (..., 2Z) for values (..., Z): [standard normal | uniform on [0, 1)]."""
-        of: type = np.float32 if np.dtype(dtype) == np.float32 else np.float64
-        return np.concatenate([rng.standard_normal(shape, dtype=of), rng.random(shape, dtype=of)], axis=-1)
+        return np.concatenate([normal_noise(rng, shape, dtype), uniform_noise(rng, shape, dtype)], axis=-1)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
         """z = location + scale ε √(dof / chi²)   (student_t.1); pullback -> (dparams, None).
@@ -59,8 +59,7 @@ class StudentT:
         location, log_scale, log_dof = thirds(params)
         normal, uniform = halves(noise)
         half_dof = 0.5 * np.exp(log_dof.astype(np.float64))
-        # A zero stands for all numbers up to the next one, and is taken as their middle: else it is absurdly far out.
-        log_gamma = log_quantile(half_dof, np.maximum(uniform, float(np.finfo(uniform.dtype).epsneg) / 2))
+        log_gamma = log_quantile(half_dof, positive_level(uniform))
         log_stretch = 0.5 * (np.log(half_dof) - log_gamma)  # (student_t.2)
         log_largest = math.log(float(np.finfo(params.dtype).max)) - 65 * math.log(2)
         stretch = np.exp(np.minimum(log_stretch, log_largest)).astype(params.dtype)
@@ -87,7 +86,7 @@ class StudentT:
         location, log_scale, log_dof = thirds(params)
         dof, inverse_root = np.exp(log_dof), np.exp(-log_scale - 0.5 * log_dof)
         s = (value - location) * inverse_root
-        log_sum, slope = _log_one_plus_square(s)  # (student_t.5)
+        log_sum, slope = log_one_plus_square(s)  # (student_t.5)
         log_normalizer = log_scale + 0.5 * log_dof + betaln(0.5 * dof, 0.5).astype(dof.dtype)
         log_density = -np.sum(log_normalizer + 0.5 * (dof + 1) * log_sum, axis=-1)  # (student_t.4)
 
@@ -117,9 +116,9 @@ class StudentT:
         """Standard deviation, scale √(dof / (dof - 2)) for dof > 2; inf for 1 < dof ≤ 2, nan below   (student_t.8)."""
         _, log_scale, log_dof = thirds(params)
         dof = np.exp(log_dof)
-        excess = np.where(dof > 2, dof - 2, math.nan)
-        std = np.exp(log_scale) * np.sqrt(dof / excess)  # (student_t.8)
-        return np.where(dof > 2, std, np.where(dof > 1, math.inf, math.nan))
+        with np.errstate(divide="ignore"):
+            std: Array = np.exp(log_scale) * np.sqrt(dof / np.maximum(dof - 2, 0))  # (student_t.8)
+        return np.where(dof > 1, std, math.nan)
 
     def entropy(self, params: Array) -> Array:
         """H = Σ log_scale + ½ log_dof + log B(½ dof, ½) + ½ (dof + 1) (ψ(½ (dof + 1)) - ψ(½ dof))   (student_t.9).
@@ -138,17 +137,39 @@ class StudentT:
 
     def cdf(self, params: Array, value: Array) -> Array:
         """P(z ≤ value) per coordinate, Student's integral of (value - location) / scale   (student_t.10)."""
-        from scipy.special import stdtr
+        from scipy.special import betainc, betaln
 
-        location, log_scale, log_dof = thirds(params)
-        dof, r = np.exp(log_dof), (value - location) * np.exp(-log_scale)
-        size = np.abs(r)
-        tail = stdtr(dof, -np.minimum(size, POWER_LAW)) * np.maximum(size / POWER_LAW, 1) ** -dof  # (student_t.10)
-        return np.asarray(np.where(r < 0, tail, 1 - tail))
+        location, log_scale, log_dof = thirds(params.astype(np.float64))
+        half_dof, s = 0.5 * np.exp(log_dof), (value - location) * np.exp(-log_scale - 0.5 * log_dof)
+        log_sum, _ = log_one_plus_square(s)
+        square = np.minimum(np.abs(s), 1) ** 2
+        further_out, near_median = (
+            betainc(half_dof, 0.5, np.exp(-log_sum)),
+            betainc(0.5, half_dof, square / (1 + square)),
+        )
+        power_law = np.exp(-half_dof * log_sum - betaln(half_dof, 0.5)) / half_dof
+        two_tails = np.where((square < 1) & (near_median < 0.5), 1 - near_median, further_out)
+        tail = 0.5 * np.where(log_sum < -math.log(SMALL), two_tails, power_law)  # (student_t.10)
+        cdf: Array = np.where(s < 0, tail, 1 - tail).astype(params.dtype)
+        return cdf
+
+    def quantile(self, params: Array, level: Array) -> Array:
+        """The value with P(z ≤ value) = level, for levels in (0, 1)   (student_t.11); inf beyond the largest number."""
+        from scipy.special import betaincinv, betaln
+
+        location, log_scale, log_dof = thirds(params.astype(np.float64))
+        half_dof, two_tails = 0.5 * np.exp(log_dof), 2.0 * np.minimum(level, 1 - level)
+        x = betaincinv(half_dof, 0.5, two_tails)
+        rest = np.where(two_tails < 0.5, 1 - x, betaincinv(0.5, half_dof, 1 - two_tails))  # 1 - x, to all digits
+        log_far = (np.log(two_tails * half_dof) + betaln(half_dof, 0.5)) / half_dof  # where x is smaller than numbers
+        log_x = np.where(x < SMALL, log_far, np.log(np.maximum(x, SMALL)))
+        with np.errstate(over="ignore"):
+            size = np.exp(log_scale - 0.5 * log_x) * np.sqrt(2 * half_dof * rest)  # (student_t.11)
+            quantile: Array = (location + np.copysign(size, level - 0.5)).astype(params.dtype)
+        return quantile
 
 
-
-def _log_one_plus_square(s: Array) -> tuple[Array, Array]:
+def log_one_plus_square(s: Array) -> tuple[Array, Array]:
     """log(1 + s²) and s / (1 + s²), also where s² is no number   (student_t.5)."""
     size = np.abs(s)
     larger, smaller = np.maximum(size, 1), np.minimum(size, 1)

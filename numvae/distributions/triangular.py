@@ -15,6 +15,7 @@ import numpy.typing as npt
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import sum_to_shape, thirds
 from numvae.distributions.contract import Support, least_positive
+from numvae.distributions.noise import positive_level, uniform_noise
 
 __all__ = ["Triangular"]
 
@@ -45,8 +46,7 @@ class Triangular:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Uniform noise on [0, 1) of the values' shape."""
-        single = np.dtype(dtype) == np.float32
-        return rng.random(shape, dtype=np.float32 if single else np.float64)
+        return uniform_noise(rng, shape, dtype)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
         """z = low + width x,  x = √(c noise) below the mode, 1 - √((1 - c)(1 - noise)) above   (triangular.1).
@@ -57,7 +57,7 @@ class Triangular:
         low, log_width, mode_logit = thirds(params)
         width, (below, above) = np.exp(log_width), sides(mode_logit)
         eps = float(np.finfo(params.dtype).eps)
-        x = unit_quantile(np.maximum(noise, eps / 4), below, above)  # 0 stands for all up to the next noise, eps / 2
+        x = unit_quantile(positive_level(noise), below, above)
         first, last = np.nextafter(low, math.inf), np.nextafter(low + (1 - eps) * width, -math.inf)
         z = np.minimum(np.maximum(low + width * x, first), last)  # (triangular.1)
 
@@ -126,7 +126,7 @@ class Triangular:
         return cdf
 
     def quantile(self, params: Array, level: Array) -> Array:
-        """The value below which a part ``level`` of the law lies, (triangular.1)."""
+        """The value with P(z ≤ value) = level: (triangular.1)."""
         low, log_width, mode_logit = thirds(params)
         value: Array = low + np.exp(log_width) * unit_quantile(level, *sides(mode_logit))
         return value

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import halves, sum_to_shape
 from numvae.distributions.contract import Support
+from numvae.distributions.noise import uniform_noise
 
 __all__ = ["Uniform"]
 
@@ -41,8 +42,7 @@ class Uniform:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
         """Uniform noise on [0, 1) of the values' shape."""
-        single = np.dtype(dtype) == np.float32
-        return rng.random(shape, dtype=np.float32 if single else np.float64)
+        return uniform_noise(rng, shape, dtype)
 
     def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
         """z = low + width noise   (uniform.1); pullback -> (dparams, None).
@@ -117,5 +117,5 @@ class Uniform:
         return cdf
 
     def quantile(self, params: Array, level: Array) -> Array:
-        """The value below which a part ``level`` of the law lies, (uniform.1)."""
+        """The value with P(z ≤ value) = level: (uniform.1)."""
         return self.sample(params, level)[0]

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from numvae.arrays import Array, Pullback
 from numvae.distributions.broadcasting import halves, sum_to_shape
-from numvae.distributions.contract import Support, least_positive
-from numvae.distributions.gumbel import EULER, Gumbel
-from numvae.distributions.inverse_cdf import positive_level, uniform_noise
+from numvae.distributions.contract import Support, greatest_positive, least_positive
+from numvae.distributions.gumbel import Gumbel
+from numvae.distributions.noise import positive_level, uniform_noise
 
 __all__ = ["Weibull"]
 
@@ -29,8 +29,8 @@ class Weibull:
     positive.  A shape of 1 is the exponential, a shape of 2 the Rayleigh, and -log z is a Gumbel variable.
 
     For shapes below some 0.05 (0.2 in single precision) the law leaves the range of floating-point numbers, mostly
-    downwards.  Such samples are given as the bounds 1e∓304 (1e∓34), so that the logarithm and the inverse exist, and
-    keep the derivatives of the logarithm they stand for.  Where (value / scale)^shape is above e^700 (e^88), the
+    downwards.  Such samples are given as the smallest or the largest positive sample, 1e-304 or 1e298 (1e-34 or 1e28),
+    and keep the derivatives of the logarithm they stand for.  Where (value / scale)^shape is above e^700 (e^88), the
     log-density is beyond that range; so is the KL to a prior of 170 (35) times the shape.
 
     >>> Weibull().kl(np.array([[0.0, 0.0]]), np.array([[np.log(2.0), 0.0]]))[0]  # that of exponentials: log 2 - 1/2
@@ -55,8 +55,8 @@ class Weibull:
         """
         log_scale, log_shape = halves(params)
         log_ratio = np.log(-np.log1p(-positive_level(noise))) * np.exp(-log_shape)
-        most = -math.log(least_positive(params.dtype))
-        z = np.exp(np.clip(log_scale + log_ratio, -most, most))  # (weibull.1)
+        least, greatest = math.log(least_positive(params.dtype)), math.log(greatest_positive(params.dtype))
+        z = np.exp(np.clip(log_scale + log_ratio, least, greatest))  # (weibull.1)
 
         def pullback(dz: Array) -> tuple[Array, None]:
             dlog_z = dz * z
@@ -116,7 +116,7 @@ class Weibull:
     def entropy(self, params: Array) -> Array:
         """H = Σ log_scale - log_shape + γ (1 - 1 / shape) + 1   (weibull.8), γ = 0.5772… Euler's constant.  Nats."""
         log_scale, log_shape = halves(params)
-        terms = log_scale - log_shape + EULER * (1 - np.exp(-log_shape)) + 1
+        terms = log_scale - log_shape + np.euler_gamma * (1 - np.exp(-log_shape)) + 1
         entropy: Array = np.sum(terms, axis=-1)  # (weibull.8)
         return entropy
 
@@ -128,7 +128,7 @@ class Weibull:
         return cdf
 
     def quantile(self, params: Array, level: Array) -> Array:
-        """The value below which a share ``level``, in (0, 1), of the law lies: (weibull.1)."""
+        """The value with P(z ≤ value) = level, for levels in (0, 1): (weibull.1)."""
         log_scale, log_shape = halves(params)
         quantile: Array = np.exp(log_scale + np.log(-np.log1p(-level)) * np.exp(-log_shape))
         return quantile

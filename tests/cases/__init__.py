@@ -9,7 +9,7 @@ from tests.cases.kit import *  # noqa: F403
 from tests.cases.rules import ESTIMATIONS, estimate, estimated, log_ratio
 
 FAMILY_TABLES = (location_scale, inverse_cdf, composition, bounded, likelihoods)
-CASES = [case for table in (rules, *FAMILY_TABLES) for case in table.CASES]
+CASES = [case for table in (rules, *FAMILY_TABLES, divergences) for case in table.CASES]
 FAMILIES = [family for table in FAMILY_TABLES for family in table.FAMILIES]
 DIVERGENCES = [divergence for table in (*FAMILY_TABLES, divergences) for divergence in table.DIVERGENCES]
 

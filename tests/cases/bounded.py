@@ -14,11 +14,11 @@ from scipy import special, stats
 from scipy.special import expit
 
 from numvae.arrays import Array
-from numvae.distributions.broadcasting import halves
+from numvae.distributions.broadcasting import halves, thirds
 from numvae.distributions.kumaraswamy import Kumaraswamy
 from numvae.distributions.pareto import Pareto
 from numvae.distributions.reciprocal import Reciprocal
-from numvae.distributions.triangular import Triangular, thirds
+from numvae.distributions.triangular import Triangular
 from numvae.distributions.uniform import Uniform
 from tests.cases.kit import Argument, Case, Divergence, Family, between, blocks, uniforms
 
@@ -132,14 +132,18 @@ class UnitTriangle:
 
 
 class Triangle(OnInterval):
-    """The height of a triangle of area 1, from the nearer end."""
+    """The height of a triangle of area 1, from the nearer end; a value rounded to an end is one unit from it."""
+
+    @property
+    def corner_level(self) -> Array:
+        """The level of the mode, where the density has a corner."""
+        return np.asarray(self.unit.mode)
 
     def logpdf(self, value: Array) -> Array:
-        mode = self.unit.mode
-        distance = value - self.low
+        mode, rounding = self.unit.mode, np.spacing(np.abs(self.low) + self.width)
+        distance = np.clip(value - self.low, rounding, self.width - rounding)
         heights = 2 * distance / mode, 2 * (self.width - distance) / (1 - mode)
-        with np.errstate(divide="ignore"):
-            return np.log(np.where(distance < mode * self.width, *heights) / self.width**2)
+        return np.log(np.where(distance < mode * self.width, *heights) / self.width**2)
 
 
 @dataclass(frozen=True)
@@ -319,8 +323,9 @@ FAMILIES = [
         KUMARASWAMYS,
         drawn("B, Z", 0.1, 0.9),
         beta_root,
+        wide=blocks("B, 2", between(np.log(1e-2), np.log(1e3)), between(np.log(1e-2), np.log(1e3))),
         # Smaller shapes put parts of the law below the smallest number, or between 1 and the last number below it.
-        wide=blocks("B, 2", between(np.log(0.03), np.log(1e3)), between(np.log(0.25), np.log(1e3))),
+        sampled=blocks("B, 2", between(np.log(0.03), np.log(1e3)), between(np.log(0.25), np.log(1e3))),
         gradient="quantile",
     ),
 ]

@@ -183,7 +183,8 @@ FAMILIES = [
         blocks("B, 2*Z", between(-1, 3), between(1.5, 3)),
         Argument("B, Z", GAMMA_VALUES.draw),
         ScipyF,
-        wide=logs("B, 2", np.log(0.05), np.log(1e3)),
+        wide=logs("B, 2", np.log(0.02), np.log(1e3)),
+        sampled=logs("B, 2", np.log(0.05), np.log(1e3)),
         gradient="expectation",
     ),
     Family(
@@ -193,7 +194,8 @@ FAMILIES = [
         logs("B, 2*Z", -1, 3.0),
         uniforms("B, Z"),
         scipy_beta,
-        wide=blocks("B, 2", WIDE_SHAPES, between(np.log(0.25), np.log(1e3))),
+        wide=blocks("B, 2", WIDE_SHAPES, WIDE_SHAPES),
+        sampled=blocks("B, 2", WIDE_SHAPES, between(np.log(0.25), np.log(1e3))),
         gradient="expectation",
     ),
 ]

@@ -20,6 +20,7 @@ from numvae.distributions import (
     Logistic,
     LogNormal,
     Normal,
+    Pareto,
     Rayleigh,
     Reciprocal,
     Triangular,
@@ -27,9 +28,10 @@ from numvae.distributions import (
     Weibull,
 )
 from numvae.distributions.broadcasting import halves
-from tests.cases.bounded import scipy_reciprocal, scipy_triangular, scipy_uniform
+from numvae.distributions.kl_table import kl_divergence
+from tests.cases.bounded import scipy_pareto, scipy_reciprocal, scipy_triangular, scipy_uniform
 from tests.cases.composition import LogOddsOfBeta
-from tests.cases.kit import Argument, Divergence, between, blocks, logs
+from tests.cases.kit import Argument, Case, Divergence, between, blocks, logs
 
 Oracle = Callable[[Array], Any]
 
@@ -102,6 +104,7 @@ OF: dict[type, tuple[Any, Argument, Oracle]] = {
     LogNormal: (LogNormal(), LOCATION, of_two(lambda m, s: stats.lognorm(np.exp(s), scale=np.exp(m)))),
     Logistic: (Logistic(), LOCATION, of_two(lambda m, s: stats.logistic(m, np.exp(s)))),
     Normal: (Normal(), LOCATION, of_two(lambda m, s: stats.norm(m, np.exp(s)))),
+    Pareto: (Pareto(), SHAPES, scipy_pareto),
     Rayleigh: (Rayleigh(), ONE, lambda params: stats.rayleigh(scale=np.exp(params))),
     Reciprocal: (Reciprocal(), LOCATION, scipy_reciprocal),
     Triangular: (Triangular(), THREE, scipy_triangular),
@@ -140,6 +143,7 @@ LABELS: list[tuple[type, type, str]] = [
     (Gamma, LogNormal, "divergences.7 expectations.19"),
     (Weibull, LogNormal, "divergences.7 expectations.20"),
     (Reciprocal, LogNormal, "divergences.7 expectations.21"),
+    (Pareto, LogNormal, "divergences.7 expectations.23"),
     (Normal, Laplace, "divergences.8 divergences.9 divergences.10"),
     (Logistic, Laplace, "divergences.8 divergences.9 divergences.11"),
     (Normal, Gumbel, "divergences.12 divergences.13"),
@@ -155,4 +159,12 @@ def divergence(q: type, p: type, labels: str) -> Divergence:
     return Divergence(f"{q.__name__} to {p.__name__}", labels, q_family, p_family, q_params, p_params, q_oracle, seen)
 
 
+def to_one_prior(q: type, p: type, labels: str) -> Case:
+    """The same as a rule, with one prior for all rows, as in training."""
+    (q_family, q_params, _), (p_family, p_params, _) = OF[q], OF[p]
+    one = Argument(p_params.shape.replace("B", "1"), p_params.draw)
+    return Case(f"{q.__name__} to one {p.__name__}", labels, kl_divergence(q_family, p_family), (q_params, one), "B")
+
+
 DIVERGENCES = [divergence(*line) for line in LABELS]
+CASES = [to_one_prior(*line) for line in LABELS]

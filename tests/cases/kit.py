@@ -163,9 +163,10 @@ class Family:
 
     ``oracle``: params -> frozen scipy distributions, one per coordinate.  ``spreads``: how far out the oracle itself
     keeps twelve digits.  ``wide``: parameters over the whole range in which the family is to keep ten digits and stay
-    finite, for rows of one coordinate ("B, 2").  ``gradient``: against what the gradient of its samples is proven:
-    ``quantile``, where a sample is a monotone function of one number of noise, else ``expectation``; empty where
-    samples have none.  ``tails``: how near to 0 and 1 the levels come at which densities are compared.
+    finite, for rows of one coordinate ("B, 2").  ``sampled``: where this is less, those whose law lies within the
+    numbers there are, all but a thousandth, so that samples can follow it.  ``gradient``: against what the gradient of
+    its samples is proven: ``quantile``, where a sample is a monotone function of one number of noise, else
+    ``expectation``; empty where samples have none.
     """
 
     name: str
@@ -176,8 +177,8 @@ class Family:
     oracle: Callable[[Array], Any]
     spreads: tuple[float, ...] = SPREADS
     wide: Argument | None = None
+    sampled: Argument | None = None
     gradient: str = ""
-    tails: float = 1e-12
 
     @property
     def id(self) -> str:

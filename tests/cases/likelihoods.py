@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from scipy.special import expit, exprel, log_softmax
+from scipy.special import exprel, log_expit, log_softmax
 
 from numvae.arrays import Array
 from numvae.distributions import Bernoulli, Poisson
@@ -75,8 +75,8 @@ def scipy_poisson(params: Array) -> Any:
 
 
 def scipy_bernoulli(params: Array) -> Any:
-    """The same distributions, one per coordinate, as scipy sees them."""
-    return stats.bernoulli(expit(params))
+    """The same distributions, one per coordinate, by the logarithms of scipy's sigmoid."""
+    return Listed(log_expit(np.stack([-params, params], axis=-1)))
 
 
 @dataclass(frozen=True)
@@ -269,8 +269,7 @@ FAMILIES = [
         GREYS,
         BITS,
         scipy_bernoulli,
-        spreads=(0.01, 1.0),
-        wide=reals("B, 1"),
+        wide=blocks("B, 1", between(-700, 700)),
     ),
     Family(
         "Categorical",
@@ -279,7 +278,7 @@ FAMILIES = [
         reals("B, 3*Z"),
         Argument("B, Z", lambda rng, numbers, spread: rng.integers(3, size=numbers).astype(np.float64)),
         listed_codes,
-        wide=blocks("B, 3", between(-20, 20)),
+        wide=blocks("B, 3", between(-300, 300)),
     ),
     Family(
         "ContinuousBernoulli",

@@ -58,7 +58,7 @@ def test_extremes_are_finite(log_scale: float, dtype: Any) -> None:
     assert np.all((grey >= 0) & (grey <= 1))
 
 
-def test_by_hand() -> None:
+def test_three_levels_by_hand() -> None:
     """Three levels, mean ½, scale ¼: outer masses σ(-1), the middle one tanh ½; at ½ nothing pulls the mean
 
     (discretized_logistic.3), (discretized_logistic.4), (discretized_logistic.5).

@@ -10,7 +10,8 @@ from scipy import special, stats
 
 from numvae.arrays import Array
 from numvae.checks import check_pullback
-from numvae.distributions import Beta, Gamma, Laplace, LogNormal, Normal, Triangular, kl_divergence
+from numvae.distributions import Beta, Gamma, Laplace, LogNormal, Normal, kl_divergence
+from numvae.distributions.divergences import log_complement
 from numvae.distributions.expectations import LOG_MOMENTS, MEAN_AND_LOG, MOMENTS
 from tests.cases.divergences import OF
 from tests.oracles import level_nodes, quantile
@@ -28,12 +29,10 @@ def params_of(kind: type) -> Array:
 
 @every_rule
 def test_expectations_are_integrals_over_the_levels(table: str, kind: type) -> None:
-    """(expectations.1) to (expectations.22)."""
+    """(expectations.1) to (expectations.23)."""
     params = params_of(kind)
     law = OF[kind][2](params)
-    corner = (
-        special.expit(params[:, 2:]) if kind is Triangular else np.full((3, 1), 0.5)
-    )  # where a density may have one
+    corner = getattr(law, "corner_level", np.full((3, 1), 0.5))
 
     def mean_of(function: Any) -> Array:
         lower, upper, weights = level_nodes(step=1 / 64, reach=3.6)
@@ -84,12 +83,23 @@ def test_the_best_normal_has_the_moments_of_q() -> None:
 
 
 def test_a_log_normal_has_the_divergence_of_its_logarithm() -> None:
-    """(divergences.7), with q a log-normal: that of the normals."""
+    """(divergences.7), (expectations.22), with q a log-normal: that of the normals."""
     from numvae.distributions.divergences import to_log_normal
 
     params, prior = np.array([[0.7, -0.4]]), np.array([[-0.3, 0.2]])
     found, _ = to_log_normal(LOG_MOMENTS[LogNormal])(params, prior)
     np.testing.assert_allclose(found, Normal().kl(params, prior)[0], rtol=1e-13)
+
+
+def test_mean_of_the_log_complement_where_it_is_closed() -> None:
+    """-1 / b for a = 1, where a slowly fading tail leads far out; -(ψ(a + 1) + γ) for b = 1   (divergences.15)."""
+    shapes = np.geomspace(1e-2, 1e3, 30)
+    mean, _, of_log_b = log_complement(np.ones(30), shapes)
+    np.testing.assert_allclose(mean, -1 / shapes, rtol=1e-10)
+    np.testing.assert_allclose(of_log_b, 1 / shapes, rtol=1e-9)
+    mean, of_log_a, _ = log_complement(shapes, np.ones(30))
+    np.testing.assert_allclose(mean, -special.psi(shapes + 1) - np.euler_gamma, rtol=1e-10)
+    np.testing.assert_allclose(of_log_a, -shapes * special.polygamma(1, shapes + 1), rtol=1e-10)
 
 
 def test_planted_bugs_are_rejected() -> None:

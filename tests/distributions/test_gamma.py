@@ -13,7 +13,8 @@ from numvae.arrays import Array
 from numvae.checks import check_pullback, check_sampler
 from numvae.distributions.contract import least_positive
 from numvae.distributions.exponential import Exponential
-from numvae.distributions.gamma import BoostedGamma, Gamma, log_quantile, log_quantile_slope, trigamma
+from numvae.distributions.gamma import BoostedGamma, Gamma, log_quantile, log_quantile_slope
+from numvae.distributions.polygamma import tetragamma, trigamma
 from tests.cases import Argument, logs
 from tests.distributions.family_proofs import integral, monte_carlo_kl_score
 
@@ -202,10 +203,11 @@ def test_a_sample_below_the_smallest_number_has_its_own_gradient() -> None:
     assert slope == pytest.approx(138155.92011331656, rel=1e-12)
 
 
-def test_trigamma_is_scipys() -> None:
+def test_trigamma_and_tetragamma_are_scipys() -> None:
     """(gamma.13)."""
     shapes = np.geomspace(1e-4, 1e6, 200)
     np.testing.assert_allclose(trigamma(shapes), special.polygamma(1, shapes), rtol=1e-14)
+    np.testing.assert_allclose(tetragamma(shapes), special.polygamma(2, shapes), rtol=1e-13)
 
 
 # ---- the shape boost

@@ -53,7 +53,7 @@ def test_mean_std_and_entropy_are_their_integrals(shape: float) -> None:
     assert Q.entropy(params)[0] == pytest.approx(1 - math.log(2 * shape) - 2 * mean, rel=1e-11)
 
 
-def test_scaled_exponential_integral() -> None:
+def test_scaled_exponential_integral_is_scipys_and_finite_far_out() -> None:
     """By scipy's E₁ where its product is finite, by the asymptotic series far out, and one at the border
 
     (gompertz.6).

@@ -48,7 +48,7 @@ def test_density_by_hand() -> None:
     [(1.0, 1.0, stats.uniform()), (0.4, 1.0, stats.beta(0.4, 1)), (1.0, 3.5, stats.beta(1, 3.5))],
     ids=["uniform", "power", "beta"],
 )
-def test_relatives(a: float, b: float, law: Any) -> None:
+def test_special_members_are_betas(a: float, b: float, law: Any) -> None:
     """With a or b at 1 it is a beta, with both the uniform   (kumaraswamy.3), (kumaraswamy.5), (kumaraswamy.7)."""
     params, z = np.log([[a, b]]), np.linspace(0.05, 0.95, 7)[:, None]
     np.testing.assert_allclose(Q.log_prob(params, z)[0], law.logpdf(z)[:, 0], atol=1e-13)

@@ -23,6 +23,7 @@ from numvae.distributions.multivariate_normal import (
 )
 from numvae.distributions.normal import Normal
 from numvae.errors import InputError
+from numvae.priors import Prior
 
 Q = MultivariateNormal()
 ROW = np.array([[0.4, -1.0, 0.3, -0.5, 0.2, -0.1, 0.8, -0.6, 0.3]])  # three values
@@ -171,7 +172,7 @@ def test_dependence_costs_against_a_diagonal_prior() -> None:
     assert kl_to_diagonal(ROW, prior)[0] > independent
 
 
-def test_by_hand() -> None:
+def test_sample_and_log_prob_of_two_values_by_hand() -> None:
     """L = [[1, 0], [½, 1]]   (multivariate_normal.2), (multivariate_normal.3), (multivariate_normal.5)."""
     params = np.array([[0.0, 0.0, 0.0, 0.0, 0.5]])
     z, pullback = Q.sample(params, np.array([[[1.0, 2.0]]]))
@@ -265,3 +266,9 @@ def test_planted_bugs_are_rejected() -> None:
     assert not check_pullback(WithoutDeterminant().log_prob, ROW, z).ok
     assert check_sampler(Q, ROW).ok
     assert not check_sampler(Transposed(), ROW).ok
+
+
+def test_a_prior_fills_all_that_is_below_the_diagonal() -> None:
+    """With four latents that block has six entries, not four."""
+    params = Prior.of(Q, {"below": 0.5}).params(np.zeros((1, 1)), latents=4)
+    np.testing.assert_array_equal(params[0], [0] * 8 + [0.5] * 6)

@@ -50,7 +50,7 @@ def test_sample_refuses_a_derivative() -> None:
         pullback(np.ones((1, 1, 1)))
 
 
-def test_by_hand() -> None:
+def test_counts_of_rate_one_by_hand() -> None:
     """Rate 1: P(0) = P(1) = 1/e, so noise of 0.3, 0.5, 0.8 gives 0, 1, 2   (poisson.1), (poisson.2)."""
     z, _ = Q.sample(np.zeros((1, 1)), np.array([0.3, 0.5, 0.8])[:, None, None])
     assert z.ravel().tolist() == [0, 1, 2]

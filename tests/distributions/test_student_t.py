@@ -11,8 +11,9 @@ from scipy import special, stats
 
 from numvae.arrays import Array
 from numvae.checks import check_pullback, check_sampler
+from numvae.distributions.broadcasting import thirds
 from numvae.distributions.normal import Normal
-from numvae.distributions.student_t import StudentT, thirds
+from numvae.distributions.student_t import StudentT
 from tests.distributions.family_proofs import integral
 
 Q = StudentT()
@@ -108,14 +109,28 @@ def test_entropy_is_minus_the_expected_log_density(dof: float) -> None:
 
 
 def test_cdf_in_the_tails() -> None:
-    """Closed for one and two degrees of freedom, and where scipy's own ends, at r = 1e154   (student_t.10)."""
-    for r in (1e3, 1e99, 1e101, 1e200):
-        assert Q.cdf(params_of(0, 1, 1), np.array([[-r]]))[0, 0] == pytest.approx(1 / (math.pi * r), rel=1e-6)
+    """Closed for one and two degrees of freedom, to digits that scipy's own has not   (student_t.10)."""
+    for r in (1e-12, 1e-3, 1.0, 1e3, 1e99, 1e200):
+        assert Q.cdf(params_of(0, 1, 1), np.array([[-r]]))[0, 0] == pytest.approx(math.atan2(1, r) / math.pi, rel=1e-12)
+        root = math.hypot(math.sqrt(2), r)
+        expected = 1 / (root * (root + r)) if r < 1e99 else 0.5 * r**-2.0
+        assert Q.cdf(params_of(0, 1, 2), np.array([[-r]]))[0, 0] == pytest.approx(expected, rel=1e-12)
     value, law = 1e200, params_of(0, 1, 0.01)
     half = 0.005
     exact = 0.5 * math.exp(half * math.log(0.01) - 0.01 * math.log(value)) / (half * special.beta(half, 0.5))
     assert Q.cdf(law, np.array([[-value]]))[0, 0] == pytest.approx(exact, rel=1e-11)
     assert Q.cdf(law, np.array([[value]]))[0, 0] == pytest.approx(1 - exact, rel=1e-11)
+
+
+@pytest.mark.parametrize("dof", [0.01, 0.3, 1.0, 30.0, 1000.0])
+def test_quantile_inverts_the_cdf(dof: float) -> None:
+    """From the far tail to next to the median   (student_t.10), (student_t.11)."""
+    levels = np.array([1e-100, 1e-12, 0.01, 0.3, 0.5 - 1e-9, 0.5, 0.9])[:, None]
+    params = params_of(0.0, 3.0, dof)
+    z = Q.quantile(params, levels)
+    inside = np.isfinite(z)
+    assert np.all(z[~inside] == -np.inf)
+    np.testing.assert_allclose(Q.cdf(params, z)[inside], levels[inside], rtol=1e-10)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

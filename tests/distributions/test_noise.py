@@ -1,4 +1,4 @@
-"""What families sampled by the inverse of their CDF share: the generator's step, and what its 0 is read as."""
+"""Noise: the generator's step, and what its 0 is read as."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numvae.distributions.inverse_cdf import positive_level, uniform_noise
+from numvae.distributions.noise import positive_level, uniform_noise
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -1,4 +1,4 @@
-"""What families sampled by the inverse of their CDF share: uniform noise, and levels that are never 0."""
+"""The noise that samples are made of, and uniform noise as levels of a CDF, which are never 0."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ import numpy.typing as npt
 
 from numvae.arrays import Array
 
-__all__ = ["positive_level", "uniform_noise"]
+__all__ = ["normal_noise", "positive_level", "uniform_noise"]
 
 
 def uniform_noise(rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
     """Uniform noise on [0, 1), drawn in single precision where that is asked for."""
     single = np.dtype(dtype) == np.float32
     return rng.random(shape, dtype=np.float32 if single else np.float64)
+
+
+def normal_noise(rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float64) -> Array:
+    """Standard normal noise, drawn in single precision where that is asked for."""
+    single = np.dtype(dtype) == np.float32
+    return rng.standard_normal(shape, dtype=np.float32 if single else np.float64)
 
 
 def positive_level(noise: Array) -> Array:
