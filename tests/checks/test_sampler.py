@@ -267,3 +267,12 @@ def test_counts_of_a_high_rate_are_discrete_all_the_same() -> None:
     report = check_sampler(Poisson(), np.array([[8.0]]))
     report.assert_ok()
     assert report.without_distribution == "a discrete family"
+
+
+def test_moments_that_do_not_exist_are_not_asked_for() -> None:
+    """Student's t with half a degree of freedom has neither mean nor spread, and yet right samples."""
+    from numvae.distributions import StudentT
+
+    report = check_sampler(StudentT(), np.array([[0.0, 1.0, 0.0, 0.0, np.log(0.5), np.log(9.0)]]), shape=(1, 2))
+    report.assert_ok()
+    assert [group.count for group in report.groups if group.name in ("mean", "std")] == [1, 1]

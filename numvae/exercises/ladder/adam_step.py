@@ -1,7 +1,5 @@
 """One step of Adam, upwards: two moving averages, their corrections, and a root."""
 
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from typing import Any
@@ -11,7 +9,7 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, Observation
 
 
-def adam_step(theta, gradient, m, v, t, step_size, beta1, beta2, epsilon):  # type: ignore[no-untyped-def]
+def adam_step(theta, gradient, m, v, t, step_size, beta1, beta2, epsilon):
     m = beta1 * m + (1 - beta1) * gradient
     v = beta2 * v + (1 - beta2) * gradient**2
     m_hat = m / (1 - beta1**t)
@@ -68,54 +66,54 @@ def factors(draw: Draw) -> dict[str, Any]:
     }
 
 
-def _averages(gradient, m, v, beta1, beta2):  # type: ignore[no-untyped-def]
+def _averages(gradient, m, v, beta1, beta2):
     return beta1 * m + (1 - beta1) * gradient, beta2 * v + (1 - beta2) * gradient**2
 
 
-def no_correction(theta, gradient, m, v, t, step_size, beta1, beta2, epsilon):  # type: ignore[no-untyped-def]
+def no_correction(theta, gradient, m, v, t, step_size, beta1, beta2, epsilon):
     """Steps by the averages as they are, which start too small."""
     m, v = _averages(gradient, m, v, beta1, beta2)
     return theta + step_size * m / (np.sqrt(v) + epsilon), m, v
 
 
-def correction_of_the_first_step(theta, gradient, m, v, t, step_size, beta1, beta2, epsilon):  # type: ignore[no-untyped-def]
+def correction_of_the_first_step(theta, gradient, m, v, t, step_size, beta1, beta2, epsilon):
     """Corrects as if every step were the first: a count that is not handed on, or that counts epochs."""
     m, v = _averages(gradient, m, v, beta1, beta2)
     return theta + step_size * m / (1 - beta1) / (np.sqrt(v / (1 - beta2)) + epsilon), m, v
 
 
-def epsilon_in_the_root(theta, gradient, m, v, t, step_size, beta1, beta2, epsilon):  # type: ignore[no-untyped-def]
+def epsilon_in_the_root(theta, gradient, m, v, t, step_size, beta1, beta2, epsilon):
     """Adds epsilon before the root is taken."""
     m, v = _averages(gradient, m, v, beta1, beta2)
     return theta + step_size * m / (1 - beta1**t) / np.sqrt(v / (1 - beta2**t) + epsilon), m, v
 
 
-def downwards(theta, gradient, m, v, t, step_size, beta1, beta2, epsilon):  # type: ignore[no-untyped-def]
+def downwards(theta, gradient, m, v, t, step_size, beta1, beta2, epsilon):
     """Takes the step away: descends."""
     m, v = _averages(gradient, m, v, beta1, beta2)
     return theta - step_size * m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + epsilon), m, v
 
 
-def root_forgotten(theta, gradient, m, v, t, step_size, beta1, beta2, epsilon):  # type: ignore[no-untyped-def]
+def root_forgotten(theta, gradient, m, v, t, step_size, beta1, beta2, epsilon):
     """Divides by the mean square itself."""
     m, v = _averages(gradient, m, v, beta1, beta2)
     return theta + step_size * m / (1 - beta1**t) / (v / (1 - beta2**t) + epsilon), m, v
 
 
-def old_averages(theta, gradient, m, v, t, step_size, beta1, beta2, epsilon):  # type: ignore[no-untyped-def]
+def old_averages(theta, gradient, m, v, t, step_size, beta1, beta2, epsilon):
     """Steps first and updates the averages afterwards: each gradient acts one step late."""
     theta = theta + step_size * m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + epsilon)
     return theta, *_averages(gradient, m, v, beta1, beta2)
 
 
-def corrected_averages_kept(theta, gradient, m, v, t, step_size, beta1, beta2, epsilon):  # type: ignore[no-untyped-def]
+def corrected_averages_kept(theta, gradient, m, v, t, step_size, beta1, beta2, epsilon):
     """Hands the corrected averages on, to be corrected again in the next step."""
     m, v = _averages(gradient, m, v, beta1, beta2)
     m, v = m / (1 - beta1**t), v / (1 - beta2**t)
     return theta + step_size * m / (np.sqrt(v) + epsilon), m, v
 
 
-def gradient_not_weighted(theta, gradient, m, v, t, step_size, beta1, beta2, epsilon):  # type: ignore[no-untyped-def]
+def gradient_not_weighted(theta, gradient, m, v, t, step_size, beta1, beta2, epsilon):
     """beta1 m + gradient, the heavy ball's velocity, where the moving average is asked for."""
     m = beta1 * m + gradient
     v = beta2 * v + (1 - beta2) * gradient**2

@@ -9,10 +9,10 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, of_rule
 
 
-def affine(W, b, x):  # type: ignore[no-untyped-def]
+def affine(W, b, x):
     y = x @ W + b
 
-    def pullback(dy):  # type: ignore[no-untyped-def]
+    def pullback(dy):
         return x.T @ dy, dy.sum(axis=0), dy @ W.T
 
     return y, pullback
@@ -40,37 +40,37 @@ def factors(draw: Draw) -> dict[str, Any]:
     return {"B": float(draw.rows)}
 
 
-def no_bias(W, b, x):  # type: ignore[no-untyped-def]
+def no_bias(W, b, x):
     """The bias is left out."""
     return x @ W, lambda dy: (x.T @ dy, np.zeros(b.shape), dy @ W.T)
 
 
-def product_transposed(W, b, x):  # type: ignore[no-untyped-def]
+def product_transposed(W, b, x):
     """dyᵀ x, which is dW transposed."""
     return x @ W + b, lambda dy: (dy.T @ x, dy.sum(axis=0), dy @ W.T)
 
 
-def averaged(W, b, x):  # type: ignore[no-untyped-def]
+def averaged(W, b, x):
     """The gradients of the weights divided by the number of rows."""
     return x @ W + b, lambda dy: (x.T @ dy / len(x), dy.mean(axis=0), dy @ W.T)
 
 
-def bias_mean(W, b, x):  # type: ignore[no-untyped-def]
+def bias_mean(W, b, x):
     """The mean over rows for the bias, where the sum is meant."""
     return x @ W + b, lambda dy: (x.T @ dy, dy.mean(axis=0), dy @ W.T)
 
 
-def bias_per_row(W, b, x):  # type: ignore[no-untyped-def]
+def bias_per_row(W, b, x):
     """One bias gradient per row: not summed at all."""
     return x @ W + b, lambda dy: (x.T @ dy, dy, dy @ W.T)
 
 
-def reshaped(W, b, x):  # type: ignore[no-untyped-def]
+def reshaped(W, b, x):
     """W reshaped to the shape of its transpose."""
     return x @ W + b, lambda dy: (x.T @ dy, dy.sum(axis=0), dy @ W.reshape(W.shape[::-1]))
 
 
-def input_averaged(W, b, x):  # type: ignore[no-untyped-def]
+def input_averaged(W, b, x):
     """The gradient of each row divided by the number of rows."""
     return x @ W + b, lambda dy: (x.T @ dy, dy.sum(axis=0), dy @ W.T / len(x))
 

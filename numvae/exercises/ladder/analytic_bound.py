@@ -1,7 +1,5 @@
 """Estimator B: the likelihood by samples, the KL in closed form."""
 
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from typing import Any
@@ -11,13 +9,13 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, of_rule
 
 
-def analytic_bound(log_likelihood, mean, log_std):  # type: ignore[no-untyped-def]
+def analytic_bound(log_likelihood, mean, log_std):
     samples = len(log_likelihood)
     variance = np.exp(2 * log_std)
     kl = 0.5 * np.sum(mean**2 + variance - 1 - 2 * log_std, axis=-1)
     bound = np.mean(log_likelihood, axis=0) - kl
 
-    def pullback(dbound):  # type: ignore[no-untyped-def]
+    def pullback(dbound):
         d = dbound[:, None]
         return np.ones_like(log_likelihood) * dbound / samples, -d * mean, -d * (variance - 1)
 
@@ -61,58 +59,58 @@ def factors(draw: Draw) -> dict[str, Any]:
     }
 
 
-def kl_added(log_likelihood, mean, log_std):  # type: ignore[no-untyped-def]
+def kl_added(log_likelihood, mean, log_std):
     """Adds the KL, with the gradient of that."""
     samples, variance = len(log_likelihood), np.exp(2 * log_std)
     kl = 0.5 * np.sum(mean**2 + variance - 1 - 2 * log_std, axis=-1)
 
-    def pullback(dbound):  # type: ignore[no-untyped-def]
+    def pullback(dbound):
         d = dbound[:, None]
         return np.ones_like(log_likelihood) * dbound / samples, d * mean, d * (variance - 1)
 
     return np.mean(log_likelihood, axis=0) + kl, pullback
 
 
-def kl_averaged(log_likelihood, mean, log_std):  # type: ignore[no-untyped-def]
+def kl_averaged(log_likelihood, mean, log_std):
     """The mean of the KL over latents, where their sum is meant."""
     samples, variance, latents = len(log_likelihood), np.exp(2 * log_std), mean.shape[-1]
     kl = 0.5 * np.mean(mean**2 + variance - 1 - 2 * log_std, axis=-1)
 
-    def pullback(dbound):  # type: ignore[no-untyped-def]
+    def pullback(dbound):
         d = dbound[:, None] / latents
         return np.ones_like(log_likelihood) * dbound / samples, -d * mean, -d * (variance - 1)
 
     return np.mean(log_likelihood, axis=0) - kl, pullback
 
 
-def likelihood_summed(log_likelihood, mean, log_std):  # type: ignore[no-untyped-def]
+def likelihood_summed(log_likelihood, mean, log_std):
     """The sum of the likelihood over samples, where their mean is meant; the KL stands once."""
     variance = np.exp(2 * log_std)
     kl = 0.5 * np.sum(mean**2 + variance - 1 - 2 * log_std, axis=-1)
 
-    def pullback(dbound):  # type: ignore[no-untyped-def]
+    def pullback(dbound):
         d = dbound[:, None]
         return np.ones_like(log_likelihood) * dbound, -d * mean, -d * (variance - 1)
 
     return np.sum(log_likelihood, axis=0) - kl, pullback
 
 
-def kl_gradient_added(log_likelihood, mean, log_std):  # type: ignore[no-untyped-def]
+def kl_gradient_added(log_likelihood, mean, log_std):
     """The bound with -KL, the gradients with +KL."""
     bound, pullback = analytic_bound(log_likelihood, mean, log_std)
 
-    def wrong(dbound):  # type: ignore[no-untyped-def]
+    def wrong(dbound):
         dlog_likelihood, dmean, dlog_std = pullback(dbound)
         return dlog_likelihood, -dmean, -dlog_std
 
     return bound, wrong
 
 
-def log_variance_gradient(log_likelihood, mean, log_std):  # type: ignore[no-untyped-def]
+def log_variance_gradient(log_likelihood, mean, log_std):
     """½ (σ² - 1), the gradient in log σ² of the paper's appendix B, returned for log σ."""
     bound, pullback = analytic_bound(log_likelihood, mean, log_std)
 
-    def wrong(dbound):  # type: ignore[no-untyped-def]
+    def wrong(dbound):
         dlog_likelihood, dmean, dlog_std = pullback(dbound)
         return dlog_likelihood, dmean, 0.5 * dlog_std
 

@@ -9,11 +9,11 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, of_rule
 
 
-def bernoulli_log_prob(logits, x):  # type: ignore[no-untyped-def]
+def bernoulli_log_prob(logits, x):
     softplus = np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits)))
     log_prob = np.sum(x * logits - softplus, axis=-1)
 
-    def pullback(dlog_prob):  # type: ignore[no-untyped-def]
+    def pullback(dlog_prob):
         p = 0.5 * (1 + np.tanh(0.5 * logits))
         return dlog_prob[:, None] * (x - p), None
 
@@ -46,14 +46,14 @@ def factors(draw: Draw) -> dict[str, Any]:
     return {"p (1 - p)": p * (1 - p), "D": float(p.shape[-1]), "B": float(draw.rows), "2": 2.0}
 
 
-def log_of_rounded(logits, x):  # type: ignore[no-untyped-def]
+def log_of_rounded(logits, x):
     """log p of a probability that has rounded to 0."""
     p = 0.5 * (1 + np.tanh(0.5 * logits))
     log_prob = np.sum(x * np.log(p) + (1 - x) * np.log(1 - p), axis=-1)
     return log_prob, lambda d: (d[:, None] * (x - p), None)
 
 
-def clipped(logits, x):  # type: ignore[no-untyped-def]
+def clipped(logits, x):
     """Probabilities clipped away from 0 and 1, and the gradient with them."""
     p = 0.5 * (1 + np.tanh(0.5 * logits))
     kept = np.clip(p, 1e-7, 1 - 1e-7)
@@ -61,35 +61,35 @@ def clipped(logits, x):  # type: ignore[no-untyped-def]
     return log_prob, lambda d: (d[:, None] * (x - kept) * (kept == p), None)
 
 
-def mean_over_pixels(logits, x):  # type: ignore[no-untyped-def]
+def mean_over_pixels(logits, x):
     """The mean over pixels, where the log-probability is the sum."""
     softplus = np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits)))
     p = 0.5 * (1 + np.tanh(0.5 * logits))
     return np.mean(x * logits - softplus, axis=-1), lambda d: (d[:, None] * (x - p) / x.shape[-1], None)
 
 
-def negative(logits, x):  # type: ignore[no-untyped-def]
+def negative(logits, x):
     """The cross-entropy, a loss, for the log-probability."""
     softplus = np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits)))
     p = 0.5 * (1 + np.tanh(0.5 * logits))
     return np.sum(softplus - x * logits, axis=-1), lambda d: (d[:, None] * (p - x), None)
 
 
-def sigmoid_slope(logits, x):  # type: ignore[no-untyped-def]
+def sigmoid_slope(logits, x):
     """(x - p) p (1 - p): a second time through the sigmoid."""
     softplus = np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits)))
     p = 0.5 * (1 + np.tanh(0.5 * logits))
     return np.sum(x * logits - softplus, axis=-1), lambda d: (d[:, None] * (x - p) * p * (1 - p), None)
 
 
-def sign_of_a_loss(logits, x):  # type: ignore[no-untyped-def]
+def sign_of_a_loss(logits, x):
     """p - x, the gradient of the loss."""
     softplus = np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits)))
     p = 0.5 * (1 + np.tanh(0.5 * logits))
     return np.sum(x * logits - softplus, axis=-1), lambda d: (d[:, None] * (p - x), None)
 
 
-def logit_for_probability(logits, x):  # type: ignore[no-untyped-def]
+def logit_for_probability(logits, x):
     """x - logit: the logit taken for the probability."""
     softplus = np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits)))
     return np.sum(x * logits - softplus, axis=-1), lambda d: (d[:, None] * (x - logits), None)

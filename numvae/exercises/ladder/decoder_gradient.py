@@ -1,7 +1,5 @@
 """The Bernoulli decoder, from the log-likelihood of the bits back to the latents."""
 
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from typing import Any
@@ -11,12 +9,12 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, Observation
 
 
-def decoder_gradient(z, W4, b4, W5, b5, x):  # type: ignore[no-untyped-def]
+def decoder_gradient(z, W4, b4, W5, b5, x):
     k = np.tanh(z @ W4 + b4)
     logits = k @ W5 + b5
     log_likelihood = np.sum(x * logits - np.logaddexp(0, logits), axis=1)
 
-    def pullback(dlog_likelihood):  # type: ignore[no-untyped-def]
+    def pullback(dlog_likelihood):
         dlogits = dlog_likelihood[:, None] * (x - 1 / (1 + np.exp(-logits)))
         da = dlogits @ W5.T * (1 - k**2)
         return da @ W4.T, z.T @ da, da.sum(axis=0), k.T @ dlogits, dlogits.sum(axis=0), None
@@ -70,13 +68,13 @@ def factors(draw: Draw) -> dict[str, Any]:
     return slopes | {"B": float(draw.rows), "D": float(b5.size), "H": float(b4.size)}
 
 
-def _back(z, W4, W5, k, dlogits, slope):  # type: ignore[no-untyped-def]
+def _back(z, W4, W5, k, dlogits, slope):
     """From the logits' gradient to the rest, with this slope for the tanh."""
     da = dlogits @ W5.T * slope
     return da @ W4.T, z.T @ da, da.sum(axis=0), k.T @ dlogits, dlogits.sum(axis=0), None
 
 
-def sigmoid_slope_extra(z, W4, b4, W5, b5, x):  # type: ignore[no-untyped-def]
+def sigmoid_slope_extra(z, W4, b4, W5, b5, x):
     """(x - p) p (1 - p): the slope of the sigmoid once more, though it has cancelled."""
     k = np.tanh(z @ W4 + b4)
     logits = k @ W5 + b5
@@ -85,7 +83,7 @@ def sigmoid_slope_extra(z, W4, b4, W5, b5, x):  # type: ignore[no-untyped-def]
     return log_likelihood, lambda d: _back(z, W4, W5, k, d[:, None] * (x - p) * p * (1 - p), 1 - k**2)
 
 
-def expected_minus_seen(z, W4, b4, W5, b5, x):  # type: ignore[no-untyped-def]
+def expected_minus_seen(z, W4, b4, W5, b5, x):
     """p - x, the gradient of the cross-entropy loss."""
     k = np.tanh(z @ W4 + b4)
     logits = k @ W5 + b5
@@ -94,14 +92,14 @@ def expected_minus_seen(z, W4, b4, W5, b5, x):  # type: ignore[no-untyped-def]
     return log_likelihood, lambda d: _back(z, W4, W5, k, d[:, None] * (p - x), 1 - k**2)
 
 
-def mean_over_pixels(z, W4, b4, W5, b5, x):  # type: ignore[no-untyped-def]
+def mean_over_pixels(z, W4, b4, W5, b5, x):
     """The mean over features, as the losses of most frameworks take it."""
     log_likelihood, pullback = decoder_gradient(z, W4, b4, W5, b5, x)
     features = x.shape[1]
     return log_likelihood / features, lambda d: pullback(d / features)
 
 
-def tanh_slope_forgotten(z, W4, b4, W5, b5, x):  # type: ignore[no-untyped-def]
+def tanh_slope_forgotten(z, W4, b4, W5, b5, x):
     """Goes through the hidden layer as if it were linear."""
     k = np.tanh(z @ W4 + b4)
     logits = k @ W5 + b5
@@ -110,7 +108,7 @@ def tanh_slope_forgotten(z, W4, b4, W5, b5, x):  # type: ignore[no-untyped-def]
     return log_likelihood, lambda d: _back(z, W4, W5, k, d[:, None] * (x - p), 1.0)
 
 
-def slope_of_the_output(z, W4, b4, W5, b5, x):  # type: ignore[no-untyped-def]
+def slope_of_the_output(z, W4, b4, W5, b5, x):
     """1 - tanh(k)²: the tanh is taken of what is a tanh already."""
     k = np.tanh(z @ W4 + b4)
     logits = k @ W5 + b5
@@ -119,11 +117,11 @@ def slope_of_the_output(z, W4, b4, W5, b5, x):  # type: ignore[no-untyped-def]
     return log_likelihood, lambda d: _back(z, W4, W5, k, d[:, None] * (x - p), 1 - np.tanh(k) ** 2)
 
 
-def slope_of_the_latents(z, W4, b4, W5, b5, x):  # type: ignore[no-untyped-def]
+def slope_of_the_latents(z, W4, b4, W5, b5, x):
     """Multiplies dz by 1 - z², as if the latents too had come out of a tanh."""
     log_likelihood, pullback = decoder_gradient(z, W4, b4, W5, b5, x)
 
-    def wrong(dlog_likelihood):  # type: ignore[no-untyped-def]
+    def wrong(dlog_likelihood):
         dz, *rest = pullback(dlog_likelihood)
         return dz * (1 - z**2), *rest
 

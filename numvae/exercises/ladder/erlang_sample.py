@@ -9,10 +9,10 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, of_rule
 
 
-def erlang_sample(log_rate, noise):  # type: ignore[no-untyped-def]
+def erlang_sample(log_rate, noise):
     z = -np.sum(np.log1p(-noise), axis=0) * np.exp(-log_rate)
 
-    def pullback(dz):  # type: ignore[no-untyped-def]
+    def pullback(dz):
         return -dz * z, None
 
     return z, pullback
@@ -33,38 +33,38 @@ def factors(draw: Draw) -> dict[str, Any]:
     return {"rate": np.exp(log_rate), "K": float(len(noise)), "z": -np.log1p(-noise).sum(axis=0) * np.exp(-log_rate)}
 
 
-def printed_in_003(log_rate, noise):  # type: ignore[no-untyped-def]
+def printed_in_003(log_rate, noise):
     """Divided by the rate and multiplied by the scale, which is one over the rate: divided twice."""
     scale = np.exp(-log_rate)
     z = -scale * np.sum(np.log1p(-noise), axis=0) / np.exp(log_rate)
     return z, lambda dz: (-2 * dz * z, None)
 
 
-def one_wait(log_rate, noise):  # type: ignore[no-untyped-def]
+def one_wait(log_rate, noise):
     """K times the first wait, for the sum of K different ones."""
     z = -len(noise) * np.log1p(-noise[0]) * np.exp(-log_rate)
     return z, lambda dz: (-dz * z, None)
 
 
-def mean_of_waits(log_rate, noise):  # type: ignore[no-untyped-def]
+def mean_of_waits(log_rate, noise):
     """The mean of the waits."""
     z = -np.mean(np.log1p(-noise), axis=0) * np.exp(-log_rate)
     return z, lambda dz: (-dz * z, None)
 
 
-def log_of_the_sum(log_rate, noise):  # type: ignore[no-untyped-def]
+def log_of_the_sum(log_rate, noise):
     """The logarithm of the mean, for the sum of the logarithms."""
     z = -len(noise) * np.log1p(-np.mean(noise, axis=0)) * np.exp(-log_rate)
     return z, lambda dz: (-dz * z, None)
 
 
-def gradient_per_wait(log_rate, noise):  # type: ignore[no-untyped-def]
+def gradient_per_wait(log_rate, noise):
     """-K dz z: K counted twice, as z holds all waits already."""
     z = -np.sum(np.log1p(-noise), axis=0) * np.exp(-log_rate)
     return z, lambda dz: (-len(noise) * dz * z, None)
 
 
-def gradient_in_rate(log_rate, noise):  # type: ignore[no-untyped-def]
+def gradient_in_rate(log_rate, noise):
     """-dz z / rate, the gradient in the rate."""
     z = -np.sum(np.log1p(-noise), axis=0) * np.exp(-log_rate)
     return z, lambda dz: (-dz * z * np.exp(-log_rate), None)

@@ -10,7 +10,7 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, Observation
 
 
-def error_curve(steps, value, slope, third, dtype):  # type: ignore[no-untyped-def]
+def error_curve(steps, value, slope, third, dtype):
     epsilon = float(np.finfo(dtype).eps)
     truncation = steps**2 * abs(third) / 6
     rounding = epsilon * abs(value) / steps
@@ -46,33 +46,33 @@ def factors(draw: Draw) -> dict[str, Any]:
     return {"|slope|": abs(draw.arguments["slope"]), "|value|": abs(draw.arguments["value"]), "2": 2.0}
 
 
-def no_rounding(steps, value, slope, third, dtype):  # type: ignore[no-untyped-def]
+def no_rounding(steps, value, slope, third, dtype):
     """Smaller is always better: truncation alone, and the smallest step is the best."""
     return steps**2 * abs(third) / 6 / abs(slope), steps.min()
 
 
-def double_precision(steps, value, slope, third, dtype):  # type: ignore[no-untyped-def]
+def double_precision(steps, value, slope, third, dtype):
     """The rounding of float64, whatever the dtype."""
     epsilon = float(np.finfo(np.float64).eps)
     errors = (steps**2 * abs(third) / 6 + epsilon * abs(value) / steps) / abs(slope)
     return errors, (3 * epsilon * abs(value) / abs(third)) ** (1 / 3)
 
 
-def absolute(steps, value, slope, third, dtype):  # type: ignore[no-untyped-def]
+def absolute(steps, value, slope, third, dtype):
     """The absolute error, not divided by the slope."""
     epsilon = float(np.finfo(dtype).eps)
     errors = steps**2 * abs(third) / 6 + epsilon * abs(value) / steps
     return errors, (3 * epsilon * abs(value) / abs(third)) ** (1 / 3)
 
 
-def arms_cross(steps, value, slope, third, dtype):  # type: ignore[no-untyped-def]
+def arms_cross(steps, value, slope, third, dtype):
     """The step at which truncation and rounding are equal, for the one at which their sum is least."""
     epsilon = float(np.finfo(dtype).eps)
     errors = (steps**2 * abs(third) / 6 + epsilon * abs(value) / steps) / abs(slope)
     return errors, (6 * epsilon * abs(value) / abs(third)) ** (1 / 3)
 
 
-def square_root(steps, value, slope, third, dtype):  # type: ignore[no-untyped-def]
+def square_root(steps, value, slope, third, dtype):
     """The square root that belongs to one-sided differences."""
     epsilon = float(np.finfo(dtype).eps)
     errors = (steps**2 * abs(third) / 6 + epsilon * abs(value) / steps) / abs(slope)

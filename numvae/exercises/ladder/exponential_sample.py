@@ -9,10 +9,10 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, of_rule
 
 
-def exponential_sample(log_rate, noise):  # type: ignore[no-untyped-def]
+def exponential_sample(log_rate, noise):
     z = -np.log1p(-noise) * np.exp(-log_rate)
 
-    def pullback(dz):  # type: ignore[no-untyped-def]
+    def pullback(dz):
         return np.sum(-dz * z, axis=0), None
 
     return z, pullback
@@ -39,43 +39,43 @@ def factors(draw: Draw) -> dict[str, Any]:
     return {"rate": np.exp(log_rate), "z": -np.log1p(-noise) * np.exp(-log_rate), "S": float(len(noise))}
 
 
-def rate_for_scale(log_rate, noise):  # type: ignore[no-untyped-def]
+def rate_for_scale(log_rate, noise):
     """Multiplied by the rate, with the gradient to match."""
     z = -np.log1p(-noise) * np.exp(log_rate)
     return z, lambda dz: (np.sum(dz * z, axis=0), None)
 
 
-def log_of_u(log_rate, noise):  # type: ignore[no-untyped-def]
+def log_of_u(log_rate, noise):
     """-log u for -log(1 - u)."""
     z = -np.log(noise) * np.exp(-log_rate)
     return z, lambda dz: (np.sum(-dz * z, axis=0), None)
 
 
-def negative(log_rate, noise):  # type: ignore[no-untyped-def]
+def negative(log_rate, noise):
     """The minus sign is missing: negative waits."""
     z = np.log1p(-noise) * np.exp(-log_rate)
     return z, lambda dz: (np.sum(-dz * z, axis=0), None)
 
 
-def gradient_sign(log_rate, noise):  # type: ignore[no-untyped-def]
+def gradient_sign(log_rate, noise):
     """dz z, as if a higher rate meant a longer wait."""
     z = -np.log1p(-noise) * np.exp(-log_rate)
     return z, lambda dz: (np.sum(dz * z, axis=0), None)
 
 
-def gradient_in_rate(log_rate, noise):  # type: ignore[no-untyped-def]
+def gradient_in_rate(log_rate, noise):
     """-dz z / rate, the gradient in the rate."""
     z = -np.log1p(-noise) * np.exp(-log_rate)
     return z, lambda dz: (np.sum(-dz * z * np.exp(-log_rate), axis=0), None)
 
 
-def mean_over_samples(log_rate, noise):  # type: ignore[no-untyped-def]
+def mean_over_samples(log_rate, noise):
     """The mean over samples, for their sum."""
     z = -np.log1p(-noise) * np.exp(-log_rate)
     return z, lambda dz: (np.mean(-dz * z, axis=0), None)
 
 
-def not_summed(log_rate, noise):  # type: ignore[no-untyped-def]
+def not_summed(log_rate, noise):
     """One gradient per sample."""
     z = -np.log1p(-noise) * np.exp(-log_rate)
     return z, lambda dz: (-dz * z, None)

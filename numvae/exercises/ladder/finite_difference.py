@@ -12,7 +12,7 @@ from numvae.arrays import Array
 from numvae.exercises.contract import Draw, Exercise, Misconception, Observation
 
 
-def finite_difference(f, x, step):  # type: ignore[no-untyped-def]
+def finite_difference(f, x, step):
     gradient = np.zeros(x.shape)
     for place in np.ndindex(x.shape):
         move = np.zeros(x.shape)
@@ -54,7 +54,7 @@ def factors(draw: Draw) -> dict[str, Any]:
     return {"2": 2.0, "step": draw.arguments["step"]}
 
 
-def one_sided(f, x, step):  # type: ignore[no-untyped-def]
+def one_sided(f, x, step):
     """The forward difference, (f(x + h) - f(x)) / h."""
     gradient = np.zeros(x.shape)
     for place in np.ndindex(x.shape):
@@ -64,7 +64,7 @@ def one_sided(f, x, step):  # type: ignore[no-untyped-def]
     return gradient
 
 
-def divided_by_one_step(f, x, step):  # type: ignore[no-untyped-def]
+def divided_by_one_step(f, x, step):
     """Moves 2h, divides by h."""
     gradient = np.zeros(x.shape)
     for place in np.ndindex(x.shape):
@@ -74,7 +74,7 @@ def divided_by_one_step(f, x, step):  # type: ignore[no-untyped-def]
     return gradient
 
 
-def left_moved(f, x, step):  # type: ignore[no-untyped-def]
+def left_moved(f, x, step):
     """Moves x in place and does not put it back, so that later coordinates are taken at another point."""
     gradient = np.zeros(x.shape)
     for place in np.ndindex(x.shape):
@@ -85,7 +85,7 @@ def left_moved(f, x, step):  # type: ignore[no-untyped-def]
     return gradient
 
 
-def all_at_once(f, x, step):  # type: ignore[no-untyped-def]
+def all_at_once(f, x, step):
     """Moves every coordinate together: the sum of all partial derivatives, at every place."""
     return np.full(x.shape, (f(x + step) - f(x - step)) / (2 * step))
 

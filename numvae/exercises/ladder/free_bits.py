@@ -1,7 +1,5 @@
 """Free bits: below a floor a latent's KL costs nothing more, and has no gradient."""
 
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from typing import Any
@@ -11,8 +9,8 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, of_rule
 
 
-def free_bits(kl, floor):  # type: ignore[no-untyped-def]
-    def pullback(dcost):  # type: ignore[no-untyped-def]
+def free_bits(kl, floor):
+    def pullback(dcost):
         return dcost[:, None] * (kl > floor), None
 
     return np.sum(np.maximum(kl, floor), axis=1), pullback
@@ -46,35 +44,35 @@ def factors(draw: Draw) -> dict[str, Any]:
     return {"floor": draw.arguments["floor"], "Z": float(latents), "B": float(rows), "2": 2.0}
 
 
-def gradient_everywhere(kl, floor):  # type: ignore[no-untyped-def]
+def gradient_everywhere(kl, floor):
     """The right cost, but the gradient of the plain sum."""
 
-    def pullback(dcost):  # type: ignore[no-untyped-def]
+    def pullback(dcost):
         return dcost[:, None] * np.ones_like(kl), None
 
     return np.sum(np.maximum(kl, floor), axis=1), pullback
 
 
-def floor_for_the_row(kl, floor):  # type: ignore[no-untyped-def]
+def floor_for_the_row(kl, floor):
     """Holds the whole row's KL against the floor, not each latent's."""
     total = np.sum(kl, axis=1)
 
-    def pullback(dcost):  # type: ignore[no-untyped-def]
+    def pullback(dcost):
         return (dcost * (total > floor))[:, None] * np.ones_like(kl), None
 
     return np.maximum(total, floor), pullback
 
 
-def smaller_of_the_two(kl, floor):  # type: ignore[no-untyped-def]
+def smaller_of_the_two(kl, floor):
     """The minimum: a ceiling, where a floor is meant."""
 
-    def pullback(dcost):  # type: ignore[no-untyped-def]
+    def pullback(dcost):
         return dcost[:, None] * (kl < floor), None
 
     return np.sum(np.minimum(kl, floor), axis=1), pullback
 
 
-def floor_taken_off(kl, floor):  # type: ignore[no-untyped-def]
+def floor_taken_off(kl, floor):
     """max(0, KL - floor): the same gradient, and a cost too small by the floor for each latent."""
     _, pullback = free_bits(kl, floor)
     return np.sum(np.maximum(kl - floor, 0), axis=1), pullback

@@ -17,7 +17,7 @@ GIVEN = """
 """
 
 
-def gamma_sample(shape, scale, noise):  # type: ignore[no-untyped-def]
+def gamma_sample(shape, scale, noise):
     from scipy.special import gammainc, gammaincinv, gammaln
 
     x = gammaincinv(shape, noise)
@@ -25,7 +25,7 @@ def gamma_sample(shape, scale, noise):  # type: ignore[no-untyped-def]
     slope = (gammainc(shape + h, x) - gammainc(shape - h, x)) / (2 * h)
     density = np.exp((shape - 1) * np.log(x) - x - gammaln(shape))
 
-    def pullback(dz):  # type: ignore[no-untyped-def]
+    def pullback(dz):
         return -dz * scale * slope / density, dz * x, None
 
     return scale * x, pullback
@@ -49,7 +49,7 @@ def factors(draw: Draw) -> dict[str, Any]:
     return {"scale": scale, "density": density, "x": x, "shape": shape, "Γ(shape)": np.exp(gammaln(shape))}
 
 
-def rate_for_scale(shape, scale, noise):  # type: ignore[no-untyped-def]
+def rate_for_scale(shape, scale, noise):
     """Divided by the scale, with the gradients to match."""
     from scipy.special import gammainc, gammaincinv, gammaln
 
@@ -60,7 +60,7 @@ def rate_for_scale(shape, scale, noise):  # type: ignore[no-untyped-def]
     return x / scale, lambda dz: (-dz * slope / density / scale, -dz * x / scale**2, None)
 
 
-def scale_alone(shape, scale, noise):  # type: ignore[no-untyped-def]
+def scale_alone(shape, scale, noise):
     """The shape gets no gradient, as if x did not depend on it."""
     from scipy.special import gammaincinv
 
@@ -68,7 +68,7 @@ def scale_alone(shape, scale, noise):  # type: ignore[no-untyped-def]
     return scale * x, lambda dz: (np.zeros_like(dz), dz * x, None)
 
 
-def no_density(shape, scale, noise):  # type: ignore[no-untyped-def]
+def no_density(shape, scale, noise):
     """-∂P/∂shape alone: how far the level moves at a fixed x, not how far x moves at a fixed level."""
     from scipy.special import gammainc, gammaincinv
 
@@ -78,7 +78,7 @@ def no_density(shape, scale, noise):  # type: ignore[no-untyped-def]
     return scale * x, lambda dz: (-dz * scale * slope, dz * x, None)
 
 
-def no_minus(shape, scale, noise):  # type: ignore[no-untyped-def]
+def no_minus(shape, scale, noise):
     """∂P/∂shape / density, without the minus sign."""
     from scipy.special import gammainc, gammaincinv, gammaln
 
@@ -89,7 +89,7 @@ def no_minus(shape, scale, noise):  # type: ignore[no-untyped-def]
     return scale * x, lambda dz: (dz * scale * slope / density, dz * x, None)
 
 
-def no_scale(shape, scale, noise):  # type: ignore[no-untyped-def]
+def no_scale(shape, scale, noise):
     """The gradient of x, not that of z = scale x."""
     from scipy.special import gammainc, gammaincinv, gammaln
 
@@ -100,7 +100,7 @@ def no_scale(shape, scale, noise):  # type: ignore[no-untyped-def]
     return scale * x, lambda dz: (-dz * slope / density, dz * x, None)
 
 
-def unnormalized_density(shape, scale, noise):  # type: ignore[no-untyped-def]
+def unnormalized_density(shape, scale, noise):
     """The density without its 1 / Γ(shape)."""
     from scipy.special import gammainc, gammaincinv
 
@@ -111,7 +111,7 @@ def unnormalized_density(shape, scale, noise):  # type: ignore[no-untyped-def]
     return scale * x, lambda dz: (-dz * scale * slope / density, dz * x, None)
 
 
-def scale_gradient_of_z(shape, scale, noise):  # type: ignore[no-untyped-def]
+def scale_gradient_of_z(shape, scale, noise):
     """dz z for the scale: the gradient in log scale."""
     from scipy.special import gammainc, gammaincinv, gammaln
 

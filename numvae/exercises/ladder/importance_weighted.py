@@ -1,7 +1,5 @@
 """The importance-weighted bound, and a gradient in which every sample counts by its normalised weight."""
 
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from typing import Any
@@ -11,7 +9,7 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, of_rule
 
 
-def importance_weighted(log_likelihood, mean, log_std, noise):  # type: ignore[no-untyped-def]
+def importance_weighted(log_likelihood, mean, log_std, noise):
     std = np.exp(log_std)
     z = mean + std * noise
     log_w = log_likelihood + np.sum(log_std + 0.5 * noise**2 - 0.5 * z**2, axis=-1)
@@ -19,7 +17,7 @@ def importance_weighted(log_likelihood, mean, log_std, noise):  # type: ignore[n
     w = np.exp(log_w - largest)
     bound = largest + np.log(np.mean(w, axis=0))
 
-    def pullback(dbound):  # type: ignore[no-untyped-def]
+    def pullback(dbound):
         dlog_w = dbound * w / np.sum(w, axis=0)
         d = dlog_w[..., None]
         return dlog_w, np.sum(-d * z, axis=0), np.sum(d * (1 - z * std * noise), axis=0), None
@@ -65,24 +63,24 @@ def factors(draw: Draw) -> dict[str, Any]:
     }
 
 
-def _log_weights(log_likelihood, mean, log_std, noise):  # type: ignore[no-untyped-def]
+def _log_weights(log_likelihood, mean, log_std, noise):
     """log p(x|z) + log p(z) - log q(z|x), (S, B); the ½ log 2π of the two normals cancel."""
     z = mean + np.exp(log_std) * noise
     return log_likelihood + np.sum(log_std + 0.5 * noise**2 - 0.5 * z**2, axis=-1)
 
 
-def _normalised(log_w, axis=0):  # type: ignore[no-untyped-def]
+def _normalised(log_w, axis=0):
     """The weights' shares of their sum."""
     w = np.exp(log_w - np.max(log_w, axis=axis, keepdims=True))
     return w / np.sum(w, axis=axis, keepdims=True)
 
 
-def _handing_out(weights, mean, log_std, noise):  # type: ignore[no-untyped-def]
+def _handing_out(weights, mean, log_std, noise):
     """The pullback that gives each log-weight this much of the bound's gradient."""
     std = np.exp(log_std)
     z = mean + std * noise
 
-    def pullback(dbound):  # type: ignore[no-untyped-def]
+    def pullback(dbound):
         dlog_w = dbound * weights
         d = dlog_w[..., None]
         return dlog_w, np.sum(-d * z, axis=0), np.sum(d * (1 - z * std * noise), axis=0), None
@@ -90,26 +88,26 @@ def _handing_out(weights, mean, log_std, noise):  # type: ignore[no-untyped-def]
     return pullback
 
 
-def logs_averaged(log_likelihood, mean, log_std, noise):  # type: ignore[no-untyped-def]
+def logs_averaged(log_likelihood, mean, log_std, noise):
     """The mean of the log-weights: the ELBO with S samples, in value and gradient."""
     log_w = _log_weights(log_likelihood, mean, log_std, noise)
     return np.mean(log_w, axis=0), _handing_out(np.ones_like(log_w) / len(log_w), mean, log_std, noise)
 
 
-def logs_averaged_on_the_way_back(log_likelihood, mean, log_std, noise):  # type: ignore[no-untyped-def]
+def logs_averaged_on_the_way_back(log_likelihood, mean, log_std, noise):
     """The right bound, and the ELBO's gradient: every sample counts the same."""
     bound, _ = importance_weighted(log_likelihood, mean, log_std, noise)
     return bound, _handing_out(np.ones_like(log_likelihood) / len(noise), mean, log_std, noise)
 
 
-def weights_not_normalised(log_likelihood, mean, log_std, noise):  # type: ignore[no-untyped-def]
+def weights_not_normalised(log_likelihood, mean, log_std, noise):
     """Weights relative to the largest, not to their sum."""
     bound, _ = importance_weighted(log_likelihood, mean, log_std, noise)
     log_w = _log_weights(log_likelihood, mean, log_std, noise)
     return bound, _handing_out(np.exp(log_w - np.max(log_w, axis=0)), mean, log_std, noise)
 
 
-def weights_not_held(log_likelihood, mean, log_std, noise):  # type: ignore[no-untyped-def]
+def weights_not_held(log_likelihood, mean, log_std, noise):
     """The gradient of Σ weight × log-weight with the weights moving too: they are followed twice."""
     bound, _ = importance_weighted(log_likelihood, mean, log_std, noise)
     log_w = _log_weights(log_likelihood, mean, log_std, noise)
@@ -118,14 +116,14 @@ def weights_not_held(log_likelihood, mean, log_std, noise):  # type: ignore[no-u
     return bound, _handing_out(weights * (1 + surprise), mean, log_std, noise)
 
 
-def weights_over_rows(log_likelihood, mean, log_std, noise):  # type: ignore[no-untyped-def]
+def weights_over_rows(log_likelihood, mean, log_std, noise):
     """A softmax over the rows of the batch instead of the samples."""
     bound, _ = importance_weighted(log_likelihood, mean, log_std, noise)
     log_w = _log_weights(log_likelihood, mean, log_std, noise)
     return bound, _handing_out(_normalised(log_w, axis=1), mean, log_std, noise)
 
 
-def weights_squared(log_likelihood, mean, log_std, noise):  # type: ignore[no-untyped-def]
+def weights_squared(log_likelihood, mean, log_std, noise):
     """The squared weights of the doubly reparameterised gradient, on all paths and for the likelihood too."""
     bound, _ = importance_weighted(log_likelihood, mean, log_std, noise)
     weights = _normalised(_log_weights(log_likelihood, mean, log_std, noise))

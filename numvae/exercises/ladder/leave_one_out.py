@@ -9,7 +9,7 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, Observation
 
 
-def leave_one_out(values, scores):  # type: ignore[no-untyped-def]
+def leave_one_out(values, scores):
     baseline = (np.sum(values, axis=0) - values) / (len(values) - 1)
     dparams = np.mean((values - baseline)[..., None] * scores, axis=0)
     return baseline, dparams
@@ -52,31 +52,31 @@ def factors(draw: Draw) -> dict[str, Any]:
     return {"(S - 1)/S": (samples - 1) / samples, "S": samples, "S - 1": samples - 1, "B": float(draw.rows)}
 
 
-def mean_of_all(values, scores):  # type: ignore[no-untyped-def]
+def mean_of_all(values, scores):
     """The mean of all samples as the baseline of each."""
     baseline = np.mean(values, axis=0) * np.ones_like(values)
     return baseline, np.mean((values - baseline)[..., None] * scores, axis=0)
 
 
-def divided_by_all(values, scores):  # type: ignore[no-untyped-def]
+def divided_by_all(values, scores):
     """The sum of the others, divided by S."""
     baseline = (np.sum(values, axis=0) - values) / len(values)
     return baseline, np.mean((values - baseline)[..., None] * scores, axis=0)
 
 
-def own_value_left_in(values, scores):  # type: ignore[no-untyped-def]
+def own_value_left_in(values, scores):
     """The sum of all samples, divided by S - 1."""
     baseline = np.sum(values, axis=0) / (len(values) - 1) * np.ones_like(values)
     return baseline, np.mean((values - baseline)[..., None] * scores, axis=0)
 
 
-def baseline_added(values, scores):  # type: ignore[no-untyped-def]
+def baseline_added(values, scores):
     """Adds the baseline to the value."""
     baseline = (np.sum(values, axis=0) - values) / (len(values) - 1)
     return baseline, np.mean((values + baseline)[..., None] * scores, axis=0)
 
 
-def summed_over_samples(values, scores):  # type: ignore[no-untyped-def]
+def summed_over_samples(values, scores):
     """The sum over samples where their mean is meant."""
     baseline = (np.sum(values, axis=0) - values) / (len(values) - 1)
     return baseline, np.sum((values - baseline)[..., None] * scores, axis=0)
@@ -104,8 +104,8 @@ EXERCISE = Exercise(
             id="baseline_mean_of_all",
             label="score_function.3",
             wrong=mean_of_all,
-            message="Your baseline is the mean of all samples and so knows its own, which shrinks the gradient by "
-            "(S - 1)/S.",
+            message="Your baseline is the mean of all samples and so knows its own: on average that leaves only "
+            "(S - 1)/S of the gradient.",
             hints=(
                 "May the baseline of a sample depend on that sample?",
                 "With two samples, what is left of your gradient compared to the right one?",

@@ -1,7 +1,5 @@
 """The whole data set's objective from a minibatch: N/M for what is per row, nothing for what is not."""
 
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from typing import Any
@@ -11,12 +9,12 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, of_rule
 
 
-def minibatch_estimate(log_likelihood, theta, dataset_rows, precision):  # type: ignore[no-untyped-def]
+def minibatch_estimate(log_likelihood, theta, dataset_rows, precision):
     scale = dataset_rows / len(log_likelihood)
     log_prior = 0.5 * np.sum(np.log(precision / (2 * np.pi)) - precision * theta**2)
     estimate = scale * np.sum(log_likelihood) + log_prior
 
-    def pullback(destimate):  # type: ignore[no-untyped-def]
+    def pullback(destimate):
         return destimate * scale * np.ones_like(log_likelihood), -destimate * precision * theta, None, None
 
     return estimate, pullback
@@ -63,55 +61,55 @@ def factors(draw: Draw) -> dict[str, Any]:
     }
 
 
-def scale_forgotten(log_likelihood, theta, dataset_rows, precision):  # type: ignore[no-untyped-def]
+def scale_forgotten(log_likelihood, theta, dataset_rows, precision):
     """The minibatch's sum as it is, beside a prior that counts for the whole data set."""
     log_prior = 0.5 * np.sum(np.log(precision / (2 * np.pi)) - precision * theta**2)
 
-    def pullback(destimate):  # type: ignore[no-untyped-def]
+    def pullback(destimate):
         return destimate * np.ones_like(log_likelihood), -destimate * precision * theta, None, None
 
     return np.sum(log_likelihood) + log_prior, pullback
 
 
-def features_for_rows(log_likelihood, theta, dataset_rows, precision):  # type: ignore[no-untyped-def]
+def features_for_rows(log_likelihood, theta, dataset_rows, precision):
     """N over the number of features, as the notes' words have it."""
     scale = dataset_rows / log_likelihood.shape[1]
     log_prior = 0.5 * np.sum(np.log(precision / (2 * np.pi)) - precision * theta**2)
 
-    def pullback(destimate):  # type: ignore[no-untyped-def]
+    def pullback(destimate):
         return destimate * scale * np.ones_like(log_likelihood), -destimate * precision * theta, None, None
 
     return scale * np.sum(log_likelihood) + log_prior, pullback
 
 
-def mean_of_rows(log_likelihood, theta, dataset_rows, precision):  # type: ignore[no-untyped-def]
+def mean_of_rows(log_likelihood, theta, dataset_rows, precision):
     """The mean over rows beside the whole log p(theta): the prior counts N times too much."""
     scale = 1 / len(log_likelihood)
     log_prior = 0.5 * np.sum(np.log(precision / (2 * np.pi)) - precision * theta**2)
 
-    def pullback(destimate):  # type: ignore[no-untyped-def]
+    def pullback(destimate):
         return destimate * scale * np.ones_like(log_likelihood), -destimate * precision * theta, None, None
 
     return scale * np.sum(log_likelihood) + log_prior, pullback
 
 
-def prior_scaled_too(log_likelihood, theta, dataset_rows, precision):  # type: ignore[no-untyped-def]
+def prior_scaled_too(log_likelihood, theta, dataset_rows, precision):
     """N/M in front of everything: the prior of the weights counts N/M times."""
     scale = dataset_rows / len(log_likelihood)
     log_prior = 0.5 * np.sum(np.log(precision / (2 * np.pi)) - precision * theta**2)
 
-    def pullback(destimate):  # type: ignore[no-untyped-def]
+    def pullback(destimate):
         d = destimate * scale
         return d * np.ones_like(log_likelihood), -d * precision * theta, None, None
 
     return scale * (np.sum(log_likelihood) + log_prior), pullback
 
 
-def decay_away_from_zero(log_likelihood, theta, dataset_rows, precision):  # type: ignore[no-untyped-def]
+def decay_away_from_zero(log_likelihood, theta, dataset_rows, precision):
     """Weight decay as it stands in a loss, + precision theta, beside a bound that is maximised."""
     estimate, pullback = minibatch_estimate(log_likelihood, theta, dataset_rows, precision)
 
-    def wrong(destimate):  # type: ignore[no-untyped-def]
+    def wrong(destimate):
         dlog_likelihood, dtheta, _, _ = pullback(destimate)
         return dlog_likelihood, -dtheta, None, None
 

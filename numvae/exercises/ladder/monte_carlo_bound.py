@@ -1,7 +1,5 @@
 """Estimator A: the bound from samples alone, everything inside the brackets."""
 
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from typing import Any
@@ -11,7 +9,7 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, of_rule
 
 
-def monte_carlo_bound(log_likelihood, mean, log_std, noise):  # type: ignore[no-untyped-def]
+def monte_carlo_bound(log_likelihood, mean, log_std, noise):
     samples = len(noise)
     std = np.exp(log_std)
     z = mean + std * noise
@@ -19,7 +17,7 @@ def monte_carlo_bound(log_likelihood, mean, log_std, noise):  # type: ignore[no-
     log_q = np.sum(-0.5 * np.log(2 * np.pi) - log_std - 0.5 * noise**2, axis=-1)
     bound = np.mean(log_likelihood + log_prior - log_q, axis=0)
 
-    def pullback(dbound):  # type: ignore[no-untyped-def]
+    def pullback(dbound):
         dlog_likelihood = np.ones_like(log_likelihood) * dbound / samples
         d = dbound[:, None]
         dmean = -d * np.mean(z, axis=0)
@@ -70,13 +68,13 @@ def factors(draw: Draw) -> dict[str, Any]:
     }
 
 
-def log_q_left_out(log_likelihood, mean, log_std, noise):  # type: ignore[no-untyped-def]
+def log_q_left_out(log_likelihood, mean, log_std, noise):
     """The log of the joint alone: the poster's truncated line."""
     samples, std = len(noise), np.exp(log_std)
     z = mean + std * noise
     log_prior = np.sum(-0.5 * np.log(2 * np.pi) - 0.5 * z**2, axis=-1)
 
-    def pullback(dbound):  # type: ignore[no-untyped-def]
+    def pullback(dbound):
         d = dbound[:, None]
         dlog_likelihood = np.ones_like(log_likelihood) * dbound / samples
         return dlog_likelihood, -d * np.mean(z, axis=0), -d * np.mean(z * std * noise, axis=0), None
@@ -84,19 +82,19 @@ def log_q_left_out(log_likelihood, mean, log_std, noise):  # type: ignore[no-unt
     return np.mean(log_likelihood + log_prior, axis=0), pullback
 
 
-def prior_left_out(log_likelihood, mean, log_std, noise):  # type: ignore[no-untyped-def]
+def prior_left_out(log_likelihood, mean, log_std, noise):
     """The likelihood and the entropy, no prior."""
     samples = len(noise)
     log_q = np.sum(-0.5 * np.log(2 * np.pi) - log_std - 0.5 * noise**2, axis=-1)
 
-    def pullback(dbound):  # type: ignore[no-untyped-def]
+    def pullback(dbound):
         dlog_likelihood = np.ones_like(log_likelihood) * dbound / samples
         return dlog_likelihood, np.zeros_like(mean), dbound[:, None] * np.ones_like(log_std), None
 
     return np.mean(log_likelihood - log_q, axis=0), pullback
 
 
-def brackets_left_out(log_likelihood, mean, log_std, noise):  # type: ignore[no-untyped-def]
+def brackets_left_out(log_likelihood, mean, log_std, noise):
     """The mean of the log joint minus log q of the last sample, as the notes' line reads without its brackets."""
     _, pullback = monte_carlo_bound(log_likelihood, mean, log_std, noise)
     z = mean + np.exp(log_std) * noise
@@ -105,14 +103,14 @@ def brackets_left_out(log_likelihood, mean, log_std, noise):  # type: ignore[no-
     return np.mean(log_likelihood + log_prior, axis=0) - log_q[-1], pullback
 
 
-def log_q_added(log_likelihood, mean, log_std, noise):  # type: ignore[no-untyped-def]
+def log_q_added(log_likelihood, mean, log_std, noise):
     """Adds log q, with the gradient of that."""
     samples, std = len(noise), np.exp(log_std)
     z = mean + std * noise
     log_prior = np.sum(-0.5 * np.log(2 * np.pi) - 0.5 * z**2, axis=-1)
     log_q = np.sum(-0.5 * np.log(2 * np.pi) - log_std - 0.5 * noise**2, axis=-1)
 
-    def pullback(dbound):  # type: ignore[no-untyped-def]
+    def pullback(dbound):
         d = dbound[:, None]
         dlog_likelihood = np.ones_like(log_likelihood) * dbound / samples
         return dlog_likelihood, -d * np.mean(z, axis=0), -d - d * np.mean(z * std * noise, axis=0), None
@@ -120,18 +118,18 @@ def log_q_added(log_likelihood, mean, log_std, noise):  # type: ignore[no-untype
     return np.mean(log_likelihood + log_prior + log_q, axis=0), pullback
 
 
-def summed_over_samples(log_likelihood, mean, log_std, noise):  # type: ignore[no-untyped-def]
+def summed_over_samples(log_likelihood, mean, log_std, noise):
     """The sum over the L samples where their mean is meant."""
     samples = len(noise)
     bound, pullback = monte_carlo_bound(log_likelihood, mean, log_std, noise)
     return bound * samples, lambda dbound: pullback(dbound * samples)
 
 
-def entropy_not_followed(log_likelihood, mean, log_std, noise):  # type: ignore[no-untyped-def]
+def entropy_not_followed(log_likelihood, mean, log_std, noise):
     """The right value, but log q counts as a constant on the way back."""
     bound, pullback = monte_carlo_bound(log_likelihood, mean, log_std, noise)
 
-    def wrong(dbound):  # type: ignore[no-untyped-def]
+    def wrong(dbound):
         dlog_likelihood, dmean, dlog_std, _ = pullback(dbound)
         return dlog_likelihood, dmean, dlog_std - dbound[:, None], None
 

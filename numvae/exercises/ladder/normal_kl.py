@@ -9,11 +9,11 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, of_rule
 
 
-def normal_kl(mean, log_std, alpha):  # type: ignore[no-untyped-def]
+def normal_kl(mean, log_std, alpha):
     variance = np.exp(2 * log_std)
     kl = 0.5 * np.sum(alpha * (mean**2 + variance) - 1 - 2 * log_std - np.log(alpha), axis=-1)
 
-    def pullback(dkl):  # type: ignore[no-untyped-def]
+    def pullback(dkl):
         d = dkl[:, None]
         return d * alpha * mean, d * (alpha * variance - 1), None
 
@@ -54,127 +54,127 @@ def factors(draw: Draw) -> dict[str, Any]:
     return {"std": np.exp(log_std), "α": alpha, "2": 2.0, "Z": float(mean.shape[-1]), "B": float(draw.rows)}
 
 
-def printed_in_001(mean, log_std, alpha):  # type: ignore[no-untyped-def]
+def printed_in_001(mean, log_std, alpha):
     """Its signs: -½ Σ (1 + log σ² + σ² + μ²)."""
     variance = np.exp(2 * log_std)
     kl = -0.5 * np.sum(1 + 2 * log_std + alpha * variance + alpha * mean**2 + np.log(alpha), axis=-1)
 
-    def pullback(dkl):  # type: ignore[no-untyped-def]
+    def pullback(dkl):
         d = dkl[:, None]
         return -d * alpha * mean, -d * (1 + alpha * variance), None
 
     return kl, pullback
 
 
-def minus_kl(mean, log_std, alpha):  # type: ignore[no-untyped-def]
+def minus_kl(mean, log_std, alpha):
     """The term as it stands in the bound, -KL."""
     variance = np.exp(2 * log_std)
     kl = 0.5 * np.sum(1 + 2 * log_std + np.log(alpha) - alpha * (mean**2 + variance), axis=-1)
 
-    def pullback(dkl):  # type: ignore[no-untyped-def]
+    def pullback(dkl):
         d = dkl[:, None]
         return -d * alpha * mean, d * (1 - alpha * variance), None
 
     return kl, pullback
 
 
-def log_std_as_log_variance(mean, log_std, alpha):  # type: ignore[no-untyped-def]
+def log_std_as_log_variance(mean, log_std, alpha):
     """exp(log_std) where exp(2 log_std) is meant."""
     variance = np.exp(log_std)
     kl = 0.5 * np.sum(alpha * (mean**2 + variance) - 1 - log_std - np.log(alpha), axis=-1)
 
-    def pullback(dkl):  # type: ignore[no-untyped-def]
+    def pullback(dkl):
         d = dkl[:, None]
         return d * alpha * mean, 0.5 * d * (alpha * variance - 1), None
 
     return kl, pullback
 
 
-def std_for_variance(mean, log_std, alpha):  # type: ignore[no-untyped-def]
+def std_for_variance(mean, log_std, alpha):
     """σ where σ² is meant, in the one place where it is not in a logarithm."""
     std = np.exp(log_std)
     kl = 0.5 * np.sum(alpha * (mean**2 + std) - 1 - 2 * log_std - np.log(alpha), axis=-1)
 
-    def pullback(dkl):  # type: ignore[no-untyped-def]
+    def pullback(dkl):
         d = dkl[:, None]
         return d * alpha * mean, d * (0.5 * alpha * std - 1), None
 
     return kl, pullback
 
 
-def no_half(mean, log_std, alpha):  # type: ignore[no-untyped-def]
+def no_half(mean, log_std, alpha):
     """The ½ in front is missing."""
     variance = np.exp(2 * log_std)
     kl = np.sum(alpha * (mean**2 + variance) - 1 - 2 * log_std - np.log(alpha), axis=-1)
 
-    def pullback(dkl):  # type: ignore[no-untyped-def]
+    def pullback(dkl):
         d = dkl[:, None]
         return 2 * d * alpha * mean, 2 * d * (alpha * variance - 1), None
 
     return kl, pullback
 
 
-def standard_prior(mean, log_std, alpha):  # type: ignore[no-untyped-def]
+def standard_prior(mean, log_std, alpha):
     """Appendix B of the paper as it stands: the prior's precision is taken to be 1."""
     variance = np.exp(2 * log_std)
     kl = 0.5 * np.sum(mean**2 + variance - 1 - 2 * log_std, axis=-1)
 
-    def pullback(dkl):  # type: ignore[no-untyped-def]
+    def pullback(dkl):
         d = dkl[:, None]
         return d * mean, d * (variance - 1), None
 
     return kl, pullback
 
 
-def no_log_alpha(mean, log_std, alpha):  # type: ignore[no-untyped-def]
+def no_log_alpha(mean, log_std, alpha):
     """-½ log α forgotten: the prior's normaliser."""
     variance = np.exp(2 * log_std)
     kl = 0.5 * np.sum(alpha * (mean**2 + variance) - 1 - 2 * log_std, axis=-1)
 
-    def pullback(dkl):  # type: ignore[no-untyped-def]
+    def pullback(dkl):
         d = dkl[:, None]
         return d * alpha * mean, d * (alpha * variance - 1), None
 
     return kl, pullback
 
 
-def mean_over_latents(mean, log_std, alpha):  # type: ignore[no-untyped-def]
+def mean_over_latents(mean, log_std, alpha):
     """The mean over latents for their sum."""
     variance = np.exp(2 * log_std)
     kl = 0.5 * np.mean(alpha * (mean**2 + variance) - 1 - 2 * log_std - np.log(alpha), axis=-1)
 
-    def pullback(dkl):  # type: ignore[no-untyped-def]
+    def pullback(dkl):
         d = dkl[:, None] / mean.shape[-1]
         return d * alpha * mean, d * (alpha * variance - 1), None
 
     return kl, pullback
 
 
-def summed_over_rows(mean, log_std, alpha):  # type: ignore[no-untyped-def]
+def summed_over_rows(mean, log_std, alpha):
     """One number for the whole batch."""
     variance = np.exp(2 * log_std)
     kl = 0.5 * np.sum(alpha * (mean**2 + variance) - 1 - 2 * log_std - np.log(alpha))
     return kl, lambda dkl: (np.sum(dkl) * alpha * mean, np.sum(dkl) * (alpha * variance - 1), None)
 
 
-def gradient_in_variance(mean, log_std, alpha):  # type: ignore[no-untyped-def]
+def gradient_in_variance(mean, log_std, alpha):
     """½ (α - 1/σ²), the gradient in σ²."""
     variance = np.exp(2 * log_std)
     kl = 0.5 * np.sum(alpha * (mean**2 + variance) - 1 - 2 * log_std - np.log(alpha), axis=-1)
 
-    def pullback(dkl):  # type: ignore[no-untyped-def]
+    def pullback(dkl):
         d = dkl[:, None]
         return d * alpha * mean, 0.5 * d * (alpha - 1 / variance), None
 
     return kl, pullback
 
 
-def gradient_in_log_variance(mean, log_std, alpha):  # type: ignore[no-untyped-def]
+def gradient_in_log_variance(mean, log_std, alpha):
     """½ (ασ² - 1), the gradient in log σ²."""
     variance = np.exp(2 * log_std)
     kl = 0.5 * np.sum(alpha * (mean**2 + variance) - 1 - 2 * log_std - np.log(alpha), axis=-1)
 
-    def pullback(dkl):  # type: ignore[no-untyped-def]
+    def pullback(dkl):
         d = dkl[:, None]
         return d * alpha * mean, 0.5 * d * (alpha * variance - 1), None
 

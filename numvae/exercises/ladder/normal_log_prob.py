@@ -9,12 +9,12 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, of_rule
 
 
-def normal_log_prob(mean, log_std, x):  # type: ignore[no-untyped-def]
+def normal_log_prob(mean, log_std, x):
     std = np.exp(log_std)
     r = (x - mean) / std
     log_prob = np.sum(-0.5 * r**2 - log_std - 0.5 * np.log(2 * np.pi), axis=-1)
 
-    def pullback(dlog_prob):  # type: ignore[no-untyped-def]
+    def pullback(dlog_prob):
         d = dlog_prob[:, None]
         return d * r / std, d * (r**2 - 1), -d * r / std
 
@@ -51,101 +51,101 @@ def factors(draw: Draw) -> dict[str, Any]:
     return {"std": np.exp(log_std), "x - mean": x - mean, "2": 2.0, "D": float(x.shape[-1]), "B": float(draw.rows)}
 
 
-def no_log_std(mean, log_std, x):  # type: ignore[no-untyped-def]
+def no_log_std(mean, log_std, x):
     """-log_std forgotten: a wide normal is no longer a low one."""
     r = (x - mean) * np.exp(-log_std)
     log_prob = np.sum(-0.5 * r**2 - 0.5 * np.log(2 * np.pi), axis=-1)
 
-    def pullback(dlog_prob):  # type: ignore[no-untyped-def]
+    def pullback(dlog_prob):
         d = dlog_prob[:, None]
         return d * r * np.exp(-log_std), d * r**2, -d * r * np.exp(-log_std)
 
     return log_prob, pullback
 
 
-def no_half(mean, log_std, x):  # type: ignore[no-untyped-def]
+def no_half(mean, log_std, x):
     """-r² for -½ r²."""
     r = (x - mean) * np.exp(-log_std)
     log_prob = np.sum(-(r**2) - log_std - 0.5 * np.log(2 * np.pi), axis=-1)
 
-    def pullback(dlog_prob):  # type: ignore[no-untyped-def]
+    def pullback(dlog_prob):
         d = dlog_prob[:, None]
         return 2 * d * r * np.exp(-log_std), d * (2 * r**2 - 1), -2 * d * r * np.exp(-log_std)
 
     return log_prob, pullback
 
 
-def no_constant(mean, log_std, x):  # type: ignore[no-untyped-def]
+def no_constant(mean, log_std, x):
     """-½ log 2π forgotten."""
     r = (x - mean) * np.exp(-log_std)
     log_prob = np.sum(-0.5 * r**2 - log_std, axis=-1)
 
-    def pullback(dlog_prob):  # type: ignore[no-untyped-def]
+    def pullback(dlog_prob):
         d = dlog_prob[:, None]
         return d * r * np.exp(-log_std), d * (r**2 - 1), -d * r * np.exp(-log_std)
 
     return log_prob, pullback
 
 
-def not_divided(mean, log_std, x):  # type: ignore[no-untyped-def]
+def not_divided(mean, log_std, x):
     """The squared error, not in units of std."""
     r = x - mean
     log_prob = np.sum(-0.5 * r**2 - log_std - 0.5 * np.log(2 * np.pi), axis=-1)
     return log_prob, lambda d: (d[:, None] * r, -d[:, None] * np.ones_like(r), -d[:, None] * r)
 
 
-def log_std_as_log_variance(mean, log_std, x):  # type: ignore[no-untyped-def]
+def log_std_as_log_variance(mean, log_std, x):
     """exp(log_std) taken for the variance."""
     variance = np.exp(log_std)
     squares = (x - mean) ** 2 / variance
     log_prob = np.sum(-0.5 * squares - 0.5 * log_std - 0.5 * np.log(2 * np.pi), axis=-1)
 
-    def pullback(dlog_prob):  # type: ignore[no-untyped-def]
+    def pullback(dlog_prob):
         d = dlog_prob[:, None]
         return d * (x - mean) / variance, 0.5 * d * (squares - 1), -d * (x - mean) / variance
 
     return log_prob, pullback
 
 
-def mean_divided_once(mean, log_std, x):  # type: ignore[no-untyped-def]
+def mean_divided_once(mean, log_std, x):
     """r for r / std in the gradients of mean and x."""
     r = (x - mean) * np.exp(-log_std)
     log_prob = np.sum(-0.5 * r**2 - log_std - 0.5 * np.log(2 * np.pi), axis=-1)
     return log_prob, lambda d: (d[:, None] * r, d[:, None] * (r**2 - 1), -d[:, None] * r)
 
 
-def gradient_without_minus_one(mean, log_std, x):  # type: ignore[no-untyped-def]
+def gradient_without_minus_one(mean, log_std, x):
     """dlog_std without the normaliser's share."""
     r = (x - mean) * np.exp(-log_std)
     log_prob = np.sum(-0.5 * r**2 - log_std - 0.5 * np.log(2 * np.pi), axis=-1)
 
-    def pullback(dlog_prob):  # type: ignore[no-untyped-def]
+    def pullback(dlog_prob):
         d = dlog_prob[:, None]
         return d * r * np.exp(-log_std), d * r**2, -d * r * np.exp(-log_std)
 
     return log_prob, pullback
 
 
-def gradient_in_std(mean, log_std, x):  # type: ignore[no-untyped-def]
+def gradient_in_std(mean, log_std, x):
     """The gradient in std, returned for that in log_std."""
     std = np.exp(log_std)
     r = (x - mean) / std
     log_prob = np.sum(-0.5 * r**2 - log_std - 0.5 * np.log(2 * np.pi), axis=-1)
 
-    def pullback(dlog_prob):  # type: ignore[no-untyped-def]
+    def pullback(dlog_prob):
         d = dlog_prob[:, None]
         return d * r / std, d * (r**2 - 1) / std, -d * r / std
 
     return log_prob, pullback
 
 
-def same_sign(mean, log_std, x):  # type: ignore[no-untyped-def]
+def same_sign(mean, log_std, x):
     """dx with the sign of dmean."""
     std = np.exp(log_std)
     r = (x - mean) / std
     log_prob = np.sum(-0.5 * r**2 - log_std - 0.5 * np.log(2 * np.pi), axis=-1)
 
-    def pullback(dlog_prob):  # type: ignore[no-untyped-def]
+    def pullback(dlog_prob):
         d = dlog_prob[:, None]
         return d * r / std, d * (r**2 - 1), d * r / std
 

@@ -10,11 +10,11 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, Observation
 
 
-def perceptron(W1, b1, W2, b2, x):  # type: ignore[no-untyped-def]
+def perceptron(W1, b1, W2, b2, x):
     h = np.tanh(x @ W1 + b1)
     y = h @ W2 + b2
 
-    def pullback(dy):  # type: ignore[no-untyped-def]
+    def pullback(dy):
         da = (dy @ W2.T) * (1 - h**2)
         return x.T @ da, da.sum(axis=0), h.T @ dy, dy.sum(axis=0), None
 
@@ -53,90 +53,90 @@ def factors(draw: Draw) -> dict[str, Any]:
     return {"B": float(draw.rows), "2": 2.0}
 
 
-def no_hidden_tanh(W1, b1, W2, b2, x):  # type: ignore[no-untyped-def]
+def no_hidden_tanh(W1, b1, W2, b2, x):
     """The tanh is missing: two affine maps in a row are one."""
     h = x @ W1 + b1
 
-    def pullback(dy):  # type: ignore[no-untyped-def]
+    def pullback(dy):
         dh = dy @ W2.T
         return x.T @ dh, dh.sum(axis=0), h.T @ dy, dy.sum(axis=0), None
 
     return h @ W2 + b2, pullback
 
 
-def before_tanh(W1, b1, W2, b2, x):  # type: ignore[no-untyped-def]
+def before_tanh(W1, b1, W2, b2, x):
     """dW2 from what went into the tanh, not from what came out."""
     a = x @ W1 + b1
     h = np.tanh(a)
 
-    def pullback(dy):  # type: ignore[no-untyped-def]
+    def pullback(dy):
         da = (dy @ W2.T) * (1 - h**2)
         return x.T @ da, da.sum(axis=0), a.T @ dy, dy.sum(axis=0), None
 
     return h @ W2 + b2, pullback
 
 
-def no_slope(W1, b1, W2, b2, x):  # type: ignore[no-untyped-def]
+def no_slope(W1, b1, W2, b2, x):
     """The gradient of h taken for that of what went into the tanh."""
     h = np.tanh(x @ W1 + b1)
 
-    def pullback(dy):  # type: ignore[no-untyped-def]
+    def pullback(dy):
         dh = dy @ W2.T
         return x.T @ dh, dh.sum(axis=0), h.T @ dy, dy.sum(axis=0), None
 
     return h @ W2 + b2, pullback
 
 
-def slope_at_the_input(W1, b1, W2, b2, x):  # type: ignore[no-untyped-def]
+def slope_at_the_input(W1, b1, W2, b2, x):
     """1 - a², with a what went into the tanh."""
     a = x @ W1 + b1
     h = np.tanh(a)
 
-    def pullback(dy):  # type: ignore[no-untyped-def]
+    def pullback(dy):
         da = (dy @ W2.T) * (1 - a**2)
         return x.T @ da, da.sum(axis=0), h.T @ dy, dy.sum(axis=0), None
 
     return h @ W2 + b2, pullback
 
 
-def tanh_twice(W1, b1, W2, b2, x):  # type: ignore[no-untyped-def]
+def tanh_twice(W1, b1, W2, b2, x):
     """1 - tanh(h)²: the slope as a function of the input, given the output."""
     h = np.tanh(x @ W1 + b1)
 
-    def pullback(dy):  # type: ignore[no-untyped-def]
+    def pullback(dy):
         da = (dy @ W2.T) * (1 - np.tanh(h) ** 2)
         return x.T @ da, da.sum(axis=0), h.T @ dy, dy.sum(axis=0), None
 
     return h @ W2 + b2, pullback
 
 
-def reshaped(W1, b1, W2, b2, x):  # type: ignore[no-untyped-def]
+def reshaped(W1, b1, W2, b2, x):
     """dh through W2 reshaped, where it is to be transposed."""
     h = np.tanh(x @ W1 + b1)
 
-    def pullback(dy):  # type: ignore[no-untyped-def]
+    def pullback(dy):
         da = (dy @ W2.reshape(W2.shape[::-1])) * (1 - h**2)
         return x.T @ da, da.sum(axis=0), h.T @ dy, dy.sum(axis=0), None
 
     return h @ W2 + b2, pullback
 
 
-def bias_without_slope(W1, b1, W2, b2, x):  # type: ignore[no-untyped-def]
+def bias_without_slope(W1, b1, W2, b2, x):
     """db1 from dh, past the tanh."""
     h = np.tanh(x @ W1 + b1)
 
-    def pullback(dy):  # type: ignore[no-untyped-def]
+    def pullback(dy):
         dh = dy @ W2.T
         return x.T @ (dh * (1 - h**2)), dh.sum(axis=0), h.T @ dy, dy.sum(axis=0), None
 
     return h @ W2 + b2, pullback
 
 
-def bias_means(W1, b1, W2, b2, x):  # type: ignore[no-untyped-def]
+def bias_means(W1, b1, W2, b2, x):
     """The mean over rows for both biases."""
     h = np.tanh(x @ W1 + b1)
 
-    def pullback(dy):  # type: ignore[no-untyped-def]
+    def pullback(dy):
         da = (dy @ W2.T) * (1 - h**2)
         return x.T @ da, da.mean(axis=0), h.T @ dy, dy.mean(axis=0), None
 

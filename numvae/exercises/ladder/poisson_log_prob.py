@@ -9,13 +9,13 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, of_rule
 
 
-def poisson_log_prob(log_rate, x):  # type: ignore[no-untyped-def]
+def poisson_log_prob(log_rate, x):
     from scipy.special import gammaln
 
     rate = np.exp(log_rate)
     log_prob = np.sum(x * log_rate - rate - gammaln(x + 1), axis=-1)
 
-    def pullback(dlog_prob):  # type: ignore[no-untyped-def]
+    def pullback(dlog_prob):
         return dlog_prob[:, None] * (x - rate), None
 
     return log_prob, pullback
@@ -51,13 +51,13 @@ def factors(draw: Draw) -> dict[str, Any]:
     return {"rate": rate, "D": float(rate.shape[-1]), "B": float(draw.rows), "2": 2.0}
 
 
-def no_factorial(log_rate, x):  # type: ignore[no-untyped-def]
+def no_factorial(log_rate, x):
     """-log x! left out, as it has no gradient."""
     rate = np.exp(log_rate)
     return np.sum(x * log_rate - rate, axis=-1), lambda d: (d[:, None] * (x - rate), None)
 
 
-def factorial_of_one_less(log_rate, x):  # type: ignore[no-untyped-def]
+def factorial_of_one_less(log_rate, x):
     """gammaln(x), which is log (x - 1)!."""
     from scipy.special import gammaln
 
@@ -65,14 +65,14 @@ def factorial_of_one_less(log_rate, x):  # type: ignore[no-untyped-def]
     return np.sum(x * log_rate - rate - gammaln(x), axis=-1), lambda d: (d[:, None] * (x - rate), None)
 
 
-def log_rate_as_rate(log_rate, x):  # type: ignore[no-untyped-def]
+def log_rate_as_rate(log_rate, x):
     """The log-rate taken for the rate in the second term, where no logarithm reminds of it."""
     from scipy.special import gammaln
 
     return np.sum(x * log_rate - log_rate - gammaln(x + 1), axis=-1), lambda d: (d[:, None] * (x - 1), None)
 
 
-def gradient_in_rate(log_rate, x):  # type: ignore[no-untyped-def]
+def gradient_in_rate(log_rate, x):
     """x / rate - 1, the gradient in the rate."""
     from scipy.special import gammaln
 
@@ -81,7 +81,7 @@ def gradient_in_rate(log_rate, x):  # type: ignore[no-untyped-def]
     return log_prob, lambda d: (d[:, None] * (x / rate - 1), None)
 
 
-def sign_of_a_loss(log_rate, x):  # type: ignore[no-untyped-def]
+def sign_of_a_loss(log_rate, x):
     """rate - x, the gradient of the loss."""
     from scipy.special import gammaln
 

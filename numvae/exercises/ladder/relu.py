@@ -9,10 +9,10 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, of_rule
 
 
-def relu(x):  # type: ignore[no-untyped-def]
+def relu(x):
     y = np.maximum(x, 0)
 
-    def pullback(dy):  # type: ignore[no-untyped-def]
+    def pullback(dy):
         return (dy * (x > 0),)
 
     return y, pullback
@@ -32,28 +32,28 @@ def factors(draw: Draw) -> dict[str, Any]:
     return {"x": draw.arguments["x"], "2": 2.0}
 
 
-def open_at_the_kink(x):  # type: ignore[no-untyped-def]
+def open_at_the_kink(x):
     """dy also at x = 0."""
     return np.maximum(x, 0), lambda dy: (dy * (x >= 0),)
 
 
-def guided(x):  # type: ignore[no-untyped-def]
+def guided(x):
     """Lets through only what is positive in dy as well."""
     return np.maximum(x, 0), lambda dy: (dy * (x > 0) * (dy > 0),)
 
 
-def masked_by_dy(x):  # type: ignore[no-untyped-def]
+def masked_by_dy(x):
     """ReLU applied to dy: the mask is taken from dy, not from x."""
     return np.maximum(x, 0), lambda dy: (np.maximum(dy, 0),)
 
 
-def times_the_output(x):  # type: ignore[no-untyped-def]
+def times_the_output(x):
     """dy y: multiplied by the value, not by the slope."""
     y = np.maximum(x, 0)
     return y, lambda dy: (dy * y,)
 
 
-def sign_for_step(x):  # type: ignore[no-untyped-def]
+def sign_for_step(x):
     """The sign of x, which is the slope of its absolute value."""
     return np.maximum(x, 0), lambda dy: (dy * np.sign(x),)
 

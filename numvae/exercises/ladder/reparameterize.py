@@ -9,11 +9,11 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, of_rule
 
 
-def reparameterize(mean, log_std, noise):  # type: ignore[no-untyped-def]
+def reparameterize(mean, log_std, noise):
     std = np.exp(log_std)
     z = mean + std * noise
 
-    def pullback(dz):  # type: ignore[no-untyped-def]
+    def pullback(dz):
         return dz, dz * std * noise, None
 
     return z, pullback
@@ -38,46 +38,46 @@ def factors(draw: Draw) -> dict[str, Any]:
     return {"std": std, "√std": np.sqrt(std), "ε": draw.arguments["noise"], "2": 2.0}
 
 
-def drawn_inside(mean, log_std, noise):  # type: ignore[no-untyped-def]
+def drawn_inside(mean, log_std, noise):
     """Draws noise of its own."""
     std, own = np.exp(log_std), np.random.default_rng().standard_normal(mean.shape)
     return mean + std * own, lambda dz: (dz, dz * std * own, None)
 
 
-def mean_alone(mean, log_std, noise):  # type: ignore[no-untyped-def]
+def mean_alone(mean, log_std, noise):
     """z = mean: no noise at all."""
     return mean.copy(), lambda dz: (dz, np.zeros_like(dz), None)
 
 
-def variance_for_std(mean, log_std, noise):  # type: ignore[no-untyped-def]
+def variance_for_std(mean, log_std, noise):
     """The noise scaled by exp(2 log_std), with the gradient to match."""
     variance = np.exp(2 * log_std)
     return mean + variance * noise, lambda dz: (dz, 2 * dz * variance * noise, None)
 
 
-def log_std_as_log_variance(mean, log_std, noise):  # type: ignore[no-untyped-def]
+def log_std_as_log_variance(mean, log_std, noise):
     """The noise scaled by exp(½ log_std), as if that were log σ²."""
     std = np.exp(0.5 * log_std)
     return mean + std * noise, lambda dz: (dz, 0.5 * dz * std * noise, None)
 
 
-def gradient_without_std(mean, log_std, noise):  # type: ignore[no-untyped-def]
+def gradient_without_std(mean, log_std, noise):
     """dz ε, the gradient in std."""
     return mean + np.exp(log_std) * noise, lambda dz: (dz, dz * noise, None)
 
 
-def gradient_without_noise(mean, log_std, noise):  # type: ignore[no-untyped-def]
+def gradient_without_noise(mean, log_std, noise):
     """dz σ, without ε."""
     std = np.exp(log_std)
     return mean + std * noise, lambda dz: (dz, dz * std, None)
 
 
-def gradient_with_variance(mean, log_std, noise):  # type: ignore[no-untyped-def]
+def gradient_with_variance(mean, log_std, noise):
     """dz σ² ε."""
     return mean + np.exp(log_std) * noise, lambda dz: (dz, dz * np.exp(2 * log_std) * noise, None)
 
 
-def no_path(mean, log_std, noise):  # type: ignore[no-untyped-def]
+def no_path(mean, log_std, noise):
     """The sample held constant for log_std."""
     return mean + np.exp(log_std) * noise, lambda dz: (dz, np.zeros_like(dz), None)
 

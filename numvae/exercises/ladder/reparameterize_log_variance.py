@@ -9,11 +9,11 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, of_rule
 
 
-def reparameterize_log_variance(mean, log_variance, noise):  # type: ignore[no-untyped-def]
+def reparameterize_log_variance(mean, log_variance, noise):
     std = np.exp(0.5 * log_variance)
     z = mean + std * noise
 
-    def pullback(dz):  # type: ignore[no-untyped-def]
+    def pullback(dz):
         return dz, 0.5 * dz * std * noise, None
 
     return z, pullback
@@ -37,31 +37,31 @@ def factors(draw: Draw) -> dict[str, Any]:
     return {"std": np.exp(0.5 * draw.arguments["log_variance"]), "ε": draw.arguments["noise"], "2": 2.0}
 
 
-def variance_for_std(mean, log_variance, noise):  # type: ignore[no-untyped-def]
+def variance_for_std(mean, log_variance, noise):
     """The noise scaled by σ², with the gradient to match."""
     variance = np.exp(log_variance)
     return mean + variance * noise, lambda dz: (dz, dz * variance * noise, None)
 
 
-def gradient_without_half(mean, log_variance, noise):  # type: ignore[no-untyped-def]
+def gradient_without_half(mean, log_variance, noise):
     """The gradient in log σ, twice that in log σ²."""
     std = np.exp(0.5 * log_variance)
     return mean + std * noise, lambda dz: (dz, dz * std * noise, None)
 
 
-def gradient_with_variance(mean, log_variance, noise):  # type: ignore[no-untyped-def]
+def gradient_with_variance(mean, log_variance, noise):
     """½ dz σ² ε."""
     std = np.exp(0.5 * log_variance)
     return mean + std * noise, lambda dz: (dz, 0.5 * dz * std**2 * noise, None)
 
 
-def gradient_without_std(mean, log_variance, noise):  # type: ignore[no-untyped-def]
+def gradient_without_std(mean, log_variance, noise):
     """½ dz ε: the outer derivative is forgotten."""
     std = np.exp(0.5 * log_variance)
     return mean + std * noise, lambda dz: (dz, 0.5 * dz * noise, None)
 
 
-def gradient_without_noise(mean, log_variance, noise):  # type: ignore[no-untyped-def]
+def gradient_without_noise(mean, log_variance, noise):
     """½ dz σ, without ε."""
     std = np.exp(0.5 * log_variance)
     return mean + std * noise, lambda dz: (dz, 0.5 * dz * std, None)

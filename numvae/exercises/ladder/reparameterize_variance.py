@@ -9,11 +9,11 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, of_rule
 
 
-def reparameterize_variance(mean, variance, noise):  # type: ignore[no-untyped-def]
+def reparameterize_variance(mean, variance, noise):
     std = np.sqrt(variance)
     z = mean + std * noise
 
-    def pullback(dz):  # type: ignore[no-untyped-def]
+    def pullback(dz):
         return dz, dz * noise / (2 * std), None
 
     return z, pullback
@@ -38,32 +38,32 @@ def factors(draw: Draw) -> dict[str, Any]:
     return {"variance": variance, "std": np.sqrt(variance), "ε": draw.arguments["noise"], "2": 2.0}
 
 
-def variance_for_std(mean, variance, noise):  # type: ignore[no-untyped-def]
+def variance_for_std(mean, variance, noise):
     """The noise scaled by σ², with the gradient to match."""
     return mean + variance * noise, lambda dz: (dz, dz * noise, None)
 
 
-def printed_in_003(mean, variance, noise):  # type: ignore[no-untyped-def]
+def printed_in_003(mean, variance, noise):
     """ε / (2 σ²), as printed."""
     return mean + np.sqrt(variance) * noise, lambda dz: (dz, dz * noise / (2 * variance), None)
 
 
-def printed_without_noise(mean, variance, noise):  # type: ignore[no-untyped-def]
+def printed_without_noise(mean, variance, noise):
     """The line's second print, in which ε is missing."""
     return mean + np.sqrt(variance) * noise, lambda dz: (dz, dz / (2 * np.sqrt(variance)), None)
 
 
-def gradient_without_half(mean, variance, noise):  # type: ignore[no-untyped-def]
+def gradient_without_half(mean, variance, noise):
     """ε / σ: the root's ½ is forgotten."""
     return mean + np.sqrt(variance) * noise, lambda dz: (dz, dz * noise / np.sqrt(variance), None)
 
 
-def gradient_in_std(mean, variance, noise):  # type: ignore[no-untyped-def]
+def gradient_in_std(mean, variance, noise):
     """dz ε, the gradient in σ."""
     return mean + np.sqrt(variance) * noise, lambda dz: (dz, dz * noise, None)
 
 
-def gradient_in_log_variance(mean, variance, noise):  # type: ignore[no-untyped-def]
+def gradient_in_log_variance(mean, variance, noise):
     """½ dz σ ε, the gradient in log σ²."""
     return mean + np.sqrt(variance) * noise, lambda dz: (dz, 0.5 * dz * np.sqrt(variance) * noise, None)
 

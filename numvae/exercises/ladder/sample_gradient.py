@@ -1,7 +1,5 @@
 """The review's section 3.5: one small bound, its four gradients, and the factor that is misprinted there."""
 
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from typing import Any
@@ -11,7 +9,7 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, Observation
 
 
-def sample_gradient(W, b, mean, variance, x, noise, alpha, beta):  # type: ignore[no-untyped-def]
+def sample_gradient(W, b, mean, variance, x, noise, alpha, beta):
     std = np.sqrt(variance)
     z = mean + std * noise
     s = 1 / (1 + np.exp(-(z @ W.T + b)))
@@ -19,7 +17,7 @@ def sample_gradient(W, b, mean, variance, x, noise, alpha, beta):  # type: ignor
     kl = 0.5 * np.sum(alpha * (mean**2 + variance) - 1 - np.log(alpha * variance), axis=1)
     bound = log_likelihood - kl
 
-    def pullback(dbound):  # type: ignore[no-untyped-def]
+    def pullback(dbound):
         d = dbound[:, None]
         da = d * beta * (x - s) * s * (1 - s)
         dz = da @ W
@@ -102,11 +100,11 @@ def factors(draw: Draw) -> dict[str, Any]:
     }
 
 
-def variance_printed(W, b, mean, variance, x, noise, alpha, beta):  # type: ignore[no-untyped-def]
+def variance_printed(W, b, mean, variance, x, noise, alpha, beta):
     """The likelihood's share divided by σ², as section 3.5 prints it."""
     bound, pullback = sample_gradient(W, b, mean, variance, x, noise, alpha, beta)
 
-    def printed(dbound):  # type: ignore[no-untyped-def]
+    def printed(dbound):
         d = dbound[:, None]
         dW, db, dmean, _ = pullback(dbound)
         dz = dmean + d * alpha * mean
@@ -115,11 +113,11 @@ def variance_printed(W, b, mean, variance, x, noise, alpha, beta):  # type: igno
     return bound, printed
 
 
-def variance_without_noise(W, b, mean, variance, x, noise, alpha, beta):  # type: ignore[no-untyped-def]
+def variance_without_noise(W, b, mean, variance, x, noise, alpha, beta):
     """The same share without ε, as the second print of the line has it."""
     bound, pullback = sample_gradient(W, b, mean, variance, x, noise, alpha, beta)
 
-    def printed(dbound):  # type: ignore[no-untyped-def]
+    def printed(dbound):
         d = dbound[:, None]
         dW, db, dmean, _ = pullback(dbound)
         dz = dmean + d * alpha * mean
@@ -128,36 +126,36 @@ def variance_without_noise(W, b, mean, variance, x, noise, alpha, beta):  # type
     return bound, printed
 
 
-def entropy_without_half(W, b, mean, variance, x, noise, alpha, beta):  # type: ignore[no-untyped-def]
+def entropy_without_half(W, b, mean, variance, x, noise, alpha, beta):
     """1/σ² for the entropy: the ½ in front of the product of section 3.5 is lost when it is cancelled."""
     bound, pullback = sample_gradient(W, b, mean, variance, x, noise, alpha, beta)
 
-    def wrong(dbound):  # type: ignore[no-untyped-def]
+    def wrong(dbound):
         dW, db, dmean, dvariance = pullback(dbound)
         return dW, db, dmean, dvariance + dbound[:, None] / (2 * variance)
 
     return bound, wrong
 
 
-def log_variance_gradient(W, b, mean, variance, x, noise, alpha, beta):  # type: ignore[no-untyped-def]
+def log_variance_gradient(W, b, mean, variance, x, noise, alpha, beta):
     """The gradient in log σ² where that in σ² is asked for."""
     bound, pullback = sample_gradient(W, b, mean, variance, x, noise, alpha, beta)
 
-    def wrong(dbound):  # type: ignore[no-untyped-def]
+    def wrong(dbound):
         dW, db, dmean, dvariance = pullback(dbound)
         return dW, db, dmean, dvariance * variance
 
     return bound, wrong
 
 
-def slope_forgotten(W, b, mean, variance, x, noise, alpha, beta):  # type: ignore[no-untyped-def]
+def slope_forgotten(W, b, mean, variance, x, noise, alpha, beta):
     """β (x - s) as the gradient of the activations, as if the likelihood were Bernoulli: no slope s (1 - s)."""
     std = np.sqrt(variance)
     z = mean + std * noise
     s = 1 / (1 + np.exp(-(z @ W.T + b)))
     bound, _ = sample_gradient(W, b, mean, variance, x, noise, alpha, beta)
 
-    def pullback(dbound):  # type: ignore[no-untyped-def]
+    def pullback(dbound):
         d = dbound[:, None]
         da = d * beta * (x - s)
         dz = da @ W
@@ -167,22 +165,22 @@ def slope_forgotten(W, b, mean, variance, x, noise, alpha, beta):  # type: ignor
     return bound, pullback
 
 
-def precision_forgotten(W, b, mean, variance, x, noise, alpha, beta):  # type: ignore[no-untyped-def]
+def precision_forgotten(W, b, mean, variance, x, noise, alpha, beta):
     """The prior pulls the mean with strength 1 where α is meant."""
     bound, pullback = sample_gradient(W, b, mean, variance, x, noise, alpha, beta)
 
-    def wrong(dbound):  # type: ignore[no-untyped-def]
+    def wrong(dbound):
         dW, db, dmean, dvariance = pullback(dbound)
         return dW, db, dmean + dbound[:, None] * (alpha - 1) * mean, dvariance
 
     return bound, wrong
 
 
-def weights_transposed(W, b, mean, variance, x, noise, alpha, beta):  # type: ignore[no-untyped-def]
+def weights_transposed(W, b, mean, variance, x, noise, alpha, beta):
     """dW in the shape of this package's layers, (Z, D), where the review's W is (D, Z)."""
     bound, pullback = sample_gradient(W, b, mean, variance, x, noise, alpha, beta)
 
-    def wrong(dbound):  # type: ignore[no-untyped-def]
+    def wrong(dbound):
         dW, db, dmean, dvariance = pullback(dbound)
         return dW.T, db, dmean, dvariance
 

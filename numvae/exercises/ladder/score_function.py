@@ -9,7 +9,7 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, Observation
 
 
-def score_function(mean, log_std, z, values):  # type: ignore[no-untyped-def]
+def score_function(mean, log_std, z, values):
     noise = (z - mean) / np.exp(log_std)
     f = values[..., None]
     dmean = np.mean(f * noise / np.exp(log_std), axis=0)
@@ -58,35 +58,35 @@ def factors(draw: Draw) -> dict[str, Any]:
     }
 
 
-def score_in_z(mean, log_std, z, values):  # type: ignore[no-untyped-def]
+def score_in_z(mean, log_std, z, values):
     """The derivative of log q in z where that in the mean is meant."""
     noise = (z - mean) / np.exp(log_std)
     f = values[..., None]
     return np.mean(-f * noise / np.exp(log_std), axis=0), np.mean(f * (noise**2 - 1), axis=0)
 
 
-def noise_as_score(mean, log_std, z, values):  # type: ignore[no-untyped-def]
+def noise_as_score(mean, log_std, z, values):
     """The standardised sample where its score is meant: divided by std once, not twice."""
     noise = (z - mean) / np.exp(log_std)
     f = values[..., None]
     return np.mean(f * noise, axis=0), np.mean(f * (noise**2 - 1), axis=0)
 
 
-def normaliser_forgotten(mean, log_std, z, values):  # type: ignore[no-untyped-def]
+def normaliser_forgotten(mean, log_std, z, values):
     """Differentiates the exponent of the density only, not the 1/std in front of it."""
     noise = (z - mean) / np.exp(log_std)
     f = values[..., None]
     return np.mean(f * noise / np.exp(log_std), axis=0), np.mean(f * noise**2, axis=0)
 
 
-def summed_over_samples(mean, log_std, z, values):  # type: ignore[no-untyped-def]
+def summed_over_samples(mean, log_std, z, values):
     """The sum over samples where their mean is meant."""
     noise = (z - mean) / np.exp(log_std)
     f = values[..., None]
     return np.sum(f * noise / np.exp(log_std), axis=0), np.sum(f * (noise**2 - 1), axis=0)
 
 
-def values_averaged_first(mean, log_std, z, values):  # type: ignore[no-untyped-def]
+def values_averaged_first(mean, log_std, z, values):
     """The mean value times the mean score, where the mean of their products is meant."""
     noise = (z - mean) / np.exp(log_std)
     f = np.mean(values, axis=0)[:, None]

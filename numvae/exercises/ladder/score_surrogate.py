@@ -9,8 +9,8 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, of_rule
 
 
-def score_surrogate(f, log_q):  # type: ignore[no-untyped-def]
-    def pullback(dvalue):  # type: ignore[no-untyped-def]
+def score_surrogate(f, log_q):
+    def pullback(dvalue):
         return dvalue, dvalue * f
 
     return f, pullback
@@ -34,46 +34,46 @@ def factors(draw: Draw) -> dict[str, Any]:
     return {"f": draw.arguments["f"], "log q": draw.arguments["log_q"], "S": float(len(draw.arguments["f"]))}
 
 
-def printed_in_001(f, log_q):  # type: ignore[no-untyped-def]
+def printed_in_001(f, log_q):
     """f log q as the estimate itself, with the gradients of that product."""
 
-    def pullback(dvalue):  # type: ignore[no-untyped-def]
+    def pullback(dvalue):
         return dvalue * log_q, dvalue * f
 
     return f * log_q, pullback
 
 
-def df_times_log_q(f, log_q):  # type: ignore[no-untyped-def]
+def df_times_log_q(f, log_q):
     """The right value, but f's gradient is that of the product f log q."""
 
-    def pullback(dvalue):  # type: ignore[no-untyped-def]
+    def pullback(dvalue):
         return dvalue * log_q, dvalue * f
 
     return f, pullback
 
 
-def f_held_everywhere(f, log_q):  # type: ignore[no-untyped-def]
+def f_held_everywhere(f, log_q):
     """Holds f constant in both places, so that nothing reaches it."""
 
-    def pullback(dvalue):  # type: ignore[no-untyped-def]
+    def pullback(dvalue):
         return 0 * dvalue, dvalue * f
 
     return f, pullback
 
 
-def log_q_not_held(f, log_q):  # type: ignore[no-untyped-def]
+def log_q_not_held(f, log_q):
     """f + f log q: the second log q, which only takes the value away again, is missing."""
 
-    def pullback(dvalue):  # type: ignore[no-untyped-def]
+    def pullback(dvalue):
         return dvalue, dvalue * f
 
     return f + f * log_q, pullback
 
 
-def score_without_f(f, log_q):  # type: ignore[no-untyped-def]
+def score_without_f(f, log_q):
     """Hands log q its gradient without the value in front."""
 
-    def pullback(dvalue):  # type: ignore[no-untyped-def]
+    def pullback(dvalue):
         return dvalue, dvalue
 
     return f, pullback

@@ -9,10 +9,10 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, of_rule
 
 
-def sigmoid(x):  # type: ignore[no-untyped-def]
+def sigmoid(x):
     y = 0.5 * (1 + np.tanh(0.5 * x))
 
-    def pullback(dy):  # type: ignore[no-untyped-def]
+    def pullback(dy):
         return (dy * y * (1 - y),)
 
     return y, pullback
@@ -32,31 +32,31 @@ def terms(draw: Draw) -> dict[str, dict[str, Any]]:
     return {"dx": {"y": dy * y, "-y²": -dy * y**2}}
 
 
-def overflowing(x):  # type: ignore[no-untyped-def]
+def overflowing(x):
     """exp(x) / (1 + exp(x)), which is ∞/∞ at large x."""
     y = np.exp(x) / (1 + np.exp(x))
     return y, lambda dy: (dy * y * (1 - y),)
 
 
-def slope_at_the_input(x):  # type: ignore[no-untyped-def]
+def slope_at_the_input(x):
     """x (1 - x): the formula in y, given x."""
     return 0.5 * (1 + np.tanh(0.5 * x)), lambda dy: (dy * x * (1 - x),)
 
 
-def sigmoid_twice(x):  # type: ignore[no-untyped-def]
+def sigmoid_twice(x):
     """The slope taken at y, so that the sigmoid acts twice."""
     y = 0.5 * (1 + np.tanh(0.5 * x))
     again = 0.5 * (1 + np.tanh(0.5 * y))
     return y, lambda dy: (dy * again * (1 - again),)
 
 
-def half_a_slope(x):  # type: ignore[no-untyped-def]
+def half_a_slope(x):
     """y for y (1 - y), as if exp(x) were the whole function."""
     y = 0.5 * (1 + np.tanh(0.5 * x))
     return y, lambda dy: (dy * y,)
 
 
-def slope_of_tanh(x):  # type: ignore[no-untyped-def]
+def slope_of_tanh(x):
     """1 - y², which is the slope of tanh."""
     y = 0.5 * (1 + np.tanh(0.5 * x))
     return y, lambda dy: (dy * (1 - y**2),)

@@ -9,10 +9,10 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, of_rule
 
 
-def softplus(x):  # type: ignore[no-untyped-def]
+def softplus(x):
     y = np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
-    def pullback(dy):  # type: ignore[no-untyped-def]
+    def pullback(dy):
         return (dy * 0.5 * (1 + np.tanh(0.5 * x)),)
 
     return y, pullback
@@ -38,35 +38,35 @@ def factors(draw: Draw) -> dict[str, Any]:
     return {"sigmoid(x)": p, "1 - sigmoid(x)": 1 - p}
 
 
-def overflowing(x):  # type: ignore[no-untyped-def]
+def overflowing(x):
     """log(1 + exp(x)) as it stands, infinite at large x."""
     return np.log(1 + np.exp(x)), lambda dy: (dy / (1 + np.exp(-x)),)
 
 
-def clipped(x):  # type: ignore[no-untyped-def]
+def clipped(x):
     """x clipped before the exponential: no overflow, and no growth either."""
     kept = np.clip(x, -30, 30)
     return np.log1p(np.exp(kept)), lambda dy: (dy * (kept == x) / (1 + np.exp(-kept)),)
 
 
-def without_the_ramp(x):  # type: ignore[no-untyped-def]
+def without_the_ramp(x):
     """The correction alone: max(x, 0) is forgotten."""
     return np.log1p(np.exp(-np.abs(x))), lambda dy: (dy * 0.5 * (1 + np.tanh(0.5 * x)),)
 
 
-def slope_at_the_output(x):  # type: ignore[no-untyped-def]
+def slope_at_the_output(x):
     """The sigmoid of y for that of x."""
     y = np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
     return y, lambda dy: (dy * 0.5 * (1 + np.tanh(0.5 * y)),)
 
 
-def overflowing_slope(x):  # type: ignore[no-untyped-def]
+def overflowing_slope(x):
     """A stable value, and exp(x) / (1 + exp(x)) for its slope."""
     y = np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
     return y, lambda dy: (dy * np.exp(x) / (1 + np.exp(x)),)
 
 
-def slope_of_sigmoid(x):  # type: ignore[no-untyped-def]
+def slope_of_sigmoid(x):
     """One derivative too many."""
     y = np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
     p = 0.5 * (1 + np.tanh(0.5 * x))

@@ -9,10 +9,10 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, of_rule
 
 
-def tanh(x):  # type: ignore[no-untyped-def]
+def tanh(x):
     y = np.tanh(x)
 
-    def pullback(dy):  # type: ignore[no-untyped-def]
+    def pullback(dy):
         return (dy * (1 - y**2),)
 
     return y, pullback
@@ -38,29 +38,29 @@ def factors(draw: Draw) -> dict[str, Any]:
     return {"x": x, "y": y, "1 - y²": 1 - y**2, "2": 2.0}
 
 
-def slope_at_the_input(x):  # type: ignore[no-untyped-def]
+def slope_at_the_input(x):
     """1 - x²: the formula in y, given x."""
     return np.tanh(x), lambda dy: (dy * (1 - x**2),)
 
 
-def tanh_twice(x):  # type: ignore[no-untyped-def]
+def tanh_twice(x):
     """1 - tanh(y)²: the derivative as a function of x, called with y."""
     y = np.tanh(x)
     return y, lambda dy: (dy * (1 - np.tanh(y) ** 2),)
 
 
-def no_slope(x):  # type: ignore[no-untyped-def]
+def no_slope(x):
     """dy handed through."""
     return np.tanh(x), lambda dy: (dy.copy(),)
 
 
-def slope_ignores_cotangent(x):  # type: ignore[no-untyped-def]
+def slope_ignores_cotangent(x):
     """The derivative itself, without what comes in."""
     y = np.tanh(x)
     return y, lambda dy: (1 - y**2,)
 
 
-def not_squared(x):  # type: ignore[no-untyped-def]
+def not_squared(x):
     """1 - y for 1 - y²."""
     y = np.tanh(x)
     return y, lambda dy: (dy * (1 - y),)

@@ -1,7 +1,5 @@
 """The training loop: every row once per epoch, in an order of its own and with noise of its own."""
 
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from typing import Any
@@ -11,7 +9,7 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, Observation
 
 
-def train_vae(theta, x, orders, noise, batch, gradient, adam_step):  # type: ignore[no-untyped-def]
+def train_vae(theta, x, orders, noise, batch, gradient, adam_step):
     m, v, t = np.zeros_like(theta), np.zeros_like(theta), 0
     after = []
     for order, epoch_noise in zip(orders, noise, strict=True):
@@ -23,7 +21,7 @@ def train_vae(theta, x, orders, noise, batch, gradient, adam_step):  # type: ign
     return np.stack(after)
 
 
-def gradient(theta, x, noise):  # type: ignore[no-untyped-def]
+def gradient(theta, x, noise):
     """Of the mean bound of these rows, in the weights of a linear VAE with one latent of std 1: (P,).
 
     z = x a + noise, x ~ N(z c, I), theta = [a | c].
@@ -36,7 +34,7 @@ def gradient(theta, x, noise):  # type: ignore[no-untyped-def]
     return np.concatenate([dmean @ x, z @ residual]) / len(x)
 
 
-def adam_step(theta, gradient, m, v, t):  # type: ignore[no-untyped-def]
+def adam_step(theta, gradient, m, v, t):
     """The step of the exercise of that name, with numbers for its last four arguments."""
     m = 0.7 * m + 0.3 * gradient
     v = 0.9 * v + 0.1 * gradient**2
@@ -78,12 +76,12 @@ def terms(draw: Draw) -> dict[str, dict[str, Any]]:
     return outputs
 
 
-def same_noise_every_epoch(theta, x, orders, noise, batch, gradient, adam_step):  # type: ignore[no-untyped-def]
+def same_noise_every_epoch(theta, x, orders, noise, batch, gradient, adam_step):
     """Draws the noise once, and trains with it for ever."""
     return train_vae(theta, x, orders, [noise[0]] * len(noise), batch, gradient, adam_step)
 
 
-def same_noise_every_batch(theta, x, orders, noise, batch, gradient, adam_step):  # type: ignore[no-untyped-def]
+def same_noise_every_batch(theta, x, orders, noise, batch, gradient, adam_step):
     """One minibatch's noise for all minibatches of the epoch."""
     m, v, t = np.zeros_like(theta), np.zeros_like(theta), 0
     after = []
@@ -97,23 +95,23 @@ def same_noise_every_batch(theta, x, orders, noise, batch, gradient, adam_step):
     return np.stack(after)
 
 
-def order_not_used(theta, x, orders, noise, batch, gradient, adam_step):  # type: ignore[no-untyped-def]
+def order_not_used(theta, x, orders, noise, batch, gradient, adam_step):
     """The rows as they lie, epoch after epoch."""
     return train_vae(theta, x, np.sort(orders, axis=1), noise, batch, gradient, adam_step)
 
 
-def same_order_every_epoch(theta, x, orders, noise, batch, gradient, adam_step):  # type: ignore[no-untyped-def]
+def same_order_every_epoch(theta, x, orders, noise, batch, gradient, adam_step):
     """Shuffles once, before the first epoch."""
     return train_vae(theta, x, [orders[0]] * len(orders), noise, batch, gradient, adam_step)
 
 
-def short_batch_dropped(theta, x, orders, noise, batch, gradient, adam_step):  # type: ignore[no-untyped-def]
+def short_batch_dropped(theta, x, orders, noise, batch, gradient, adam_step):
     """Only as many minibatches as are whole."""
     whole = orders.shape[1] // batch * batch
     return train_vae(theta, x, orders[:, :whole], noise, batch, gradient, adam_step)
 
 
-def gradient_not_reset(theta, x, orders, noise, batch, gradient, adam_step):  # type: ignore[no-untyped-def]
+def gradient_not_reset(theta, x, orders, noise, batch, gradient, adam_step):
     """Each minibatch's gradient is added to those before."""
     m, v, t, total = np.zeros_like(theta), np.zeros_like(theta), 0, np.zeros_like(theta)
     after = []
@@ -127,7 +125,7 @@ def gradient_not_reset(theta, x, orders, noise, batch, gradient, adam_step):  # 
     return np.stack(after)
 
 
-def epochs_counted(theta, x, orders, noise, batch, gradient, adam_step):  # type: ignore[no-untyped-def]
+def epochs_counted(theta, x, orders, noise, batch, gradient, adam_step):
     """Adam's t counts epochs, so its correction is too strong for all but the first step of each."""
     m, v = np.zeros_like(theta), np.zeros_like(theta)
     after = []
@@ -139,7 +137,7 @@ def epochs_counted(theta, x, orders, noise, batch, gradient, adam_step):  # type
     return np.stack(after)
 
 
-def averages_forgotten(theta, x, orders, noise, batch, gradient, adam_step):  # type: ignore[no-untyped-def]
+def averages_forgotten(theta, x, orders, noise, batch, gradient, adam_step):
     """A new optimiser for each epoch: its averages and its count start again."""
     after = []
     for order, epoch_noise in zip(orders, noise, strict=True):
@@ -148,7 +146,7 @@ def averages_forgotten(theta, x, orders, noise, batch, gradient, adam_step):  # 
     return np.stack(after)
 
 
-def one_gradient_per_epoch(theta, x, orders, noise, batch, gradient, adam_step):  # type: ignore[no-untyped-def]
+def one_gradient_per_epoch(theta, x, orders, noise, batch, gradient, adam_step):
     """All gradients of an epoch are taken at the weights it began with."""
     m, v, t = np.zeros_like(theta), np.zeros_like(theta), 0
     after = []

@@ -9,11 +9,11 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, Observation
 
 
-def two_heads(h, W_mean, b_mean, W_log_std, b_log_std):  # type: ignore[no-untyped-def]
+def two_heads(h, W_mean, b_mean, W_log_std, b_log_std):
     mean = h @ W_mean + b_mean
     log_std = h @ W_log_std + b_log_std
 
-    def pullback(dmean, dlog_std):  # type: ignore[no-untyped-def]
+    def pullback(dmean, dlog_std):
         dh = dmean @ W_mean.T + dlog_std @ W_log_std.T
         return dh, h.T @ dmean, dmean.sum(axis=0), h.T @ dlog_std, dlog_std.sum(axis=0)
 
@@ -69,48 +69,48 @@ def factors(draw: Draw) -> dict[str, Any]:
     return {"2": 2.0, "B": float(draw.rows), "Z": float(draw.arguments["b_mean"].size)}
 
 
-def only_the_mean(h, W_mean, b_mean, W_log_std, b_log_std):  # type: ignore[no-untyped-def]
+def only_the_mean(h, W_mean, b_mean, W_log_std, b_log_std):
     """dh from the mean's head alone."""
 
-    def pullback(dmean, dlog_std):  # type: ignore[no-untyped-def]
+    def pullback(dmean, dlog_std):
         return dmean @ W_mean.T, h.T @ dmean, dmean.sum(axis=0), h.T @ dlog_std, dlog_std.sum(axis=0)
 
     return (h @ W_mean + b_mean, h @ W_log_std + b_log_std), pullback
 
 
-def only_log_std(h, W_mean, b_mean, W_log_std, b_log_std):  # type: ignore[no-untyped-def]
+def only_log_std(h, W_mean, b_mean, W_log_std, b_log_std):
     """dh from the second head alone: it overwrites that of the first."""
 
-    def pullback(dmean, dlog_std):  # type: ignore[no-untyped-def]
+    def pullback(dmean, dlog_std):
         return dlog_std @ W_log_std.T, h.T @ dmean, dmean.sum(axis=0), h.T @ dlog_std, dlog_std.sum(axis=0)
 
     return (h @ W_mean + b_mean, h @ W_log_std + b_log_std), pullback
 
 
-def same_weights_twice(h, W_mean, b_mean, W_log_std, b_log_std):  # type: ignore[no-untyped-def]
+def same_weights_twice(h, W_mean, b_mean, W_log_std, b_log_std):
     """Both gradients come back through the mean's weights."""
 
-    def pullback(dmean, dlog_std):  # type: ignore[no-untyped-def]
+    def pullback(dmean, dlog_std):
         dh = dmean @ W_mean.T + dlog_std @ W_mean.T
         return dh, h.T @ dmean, dmean.sum(axis=0), h.T @ dlog_std, dlog_std.sum(axis=0)
 
     return (h @ W_mean + b_mean, h @ W_log_std + b_log_std), pullback
 
 
-def averaged(h, W_mean, b_mean, W_log_std, b_log_std):  # type: ignore[no-untyped-def]
+def averaged(h, W_mean, b_mean, W_log_std, b_log_std):
     """The mean of what the two heads hand back, where their sum is meant."""
 
-    def pullback(dmean, dlog_std):  # type: ignore[no-untyped-def]
+    def pullback(dmean, dlog_std):
         dh = (dmean @ W_mean.T + dlog_std @ W_log_std.T) / 2
         return dh, h.T @ dmean, dmean.sum(axis=0), h.T @ dlog_std, dlog_std.sum(axis=0)
 
     return (h @ W_mean + b_mean, h @ W_log_std + b_log_std), pullback
 
 
-def biases_averaged(h, W_mean, b_mean, W_log_std, b_log_std):  # type: ignore[no-untyped-def]
+def biases_averaged(h, W_mean, b_mean, W_log_std, b_log_std):
     """The biases' gradients averaged over rows, the weights' summed."""
 
-    def pullback(dmean, dlog_std):  # type: ignore[no-untyped-def]
+    def pullback(dmean, dlog_std):
         dh = dmean @ W_mean.T + dlog_std @ W_log_std.T
         return dh, h.T @ dmean, dmean.mean(axis=0), h.T @ dlog_std, dlog_std.mean(axis=0)
 

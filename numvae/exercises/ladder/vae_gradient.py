@@ -1,6 +1,6 @@
-"""The whole VAE and its gradient, and thirty ways to get one line of it wrong.
+"""The whole VAE and its gradient, and some forty ways to get a line of it wrong.
 
-The misconceptions are made by replacing single lines of one pass there and back, `LINES`.
+A misconception replaces one of the ``LINES`` of the way there and back, or those that belong together.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numvae.exercises.contract import Draw, Exercise, Misconception, Observation
 
 
-def vae_gradient(p, x, noise):  # type: ignore[no-untyped-def]
+def vae_gradient(p, x, noise):
     h = np.tanh(x @ p["W1"] + p["b1"])
     mean = h @ p["W2"] + p["b2"]
     log_std = h @ p["W3"] + p["b3"]
@@ -169,7 +169,7 @@ def factors(draw: Draw) -> dict[str, Any]:
 # ---- misconceptions that show in the bound already
 
 
-def printed_in_001(p, x, noise):  # type: ignore[no-untyped-def]
+def printed_in_001(p, x, noise):
     """The KL with the signs of source 001, -½ Σ (1 + log σ² + σ² + μ²), followed faithfully on the way back."""
     return _vae(
         p,
@@ -181,7 +181,7 @@ def printed_in_001(p, x, noise):  # type: ignore[no-untyped-def]
     )
 
 
-def kl_added(p, x, noise):  # type: ignore[no-untyped-def]
+def kl_added(p, x, noise):
     """The likelihood plus the KL, and its gradient."""
     return _vae(
         p,
@@ -193,7 +193,7 @@ def kl_added(p, x, noise):  # type: ignore[no-untyped-def]
     )
 
 
-def no_kl(p, x, noise):  # type: ignore[no-untyped-def]
+def no_kl(p, x, noise):
     """The likelihood alone: a noisy auto-encoder, whose noise dies out."""
     return _vae(
         p,
@@ -214,23 +214,23 @@ def _weighted_kl(weight: float) -> dict[str, Callable[..., Any]]:
     }
 
 
-def kl_averaged_over_latents(p, x, noise):  # type: ignore[no-untyped-def]
+def kl_averaged_over_latents(p, x, noise):
     """The mean of the KL over latents, where their sum is meant."""
     return _vae(p, x, noise, **_weighted_kl(1 / noise.shape[1]))
 
 
-def kl_divided_by_rows(p, x, noise):  # type: ignore[no-untyped-def]
+def kl_divided_by_rows(p, x, noise):
     """The KL divided by the batch size, beside a likelihood that is not."""
     return _vae(p, x, noise, **_weighted_kl(1 / len(x)))
 
 
-def kl_of_the_batch(p, x, noise):  # type: ignore[no-untyped-def]
+def kl_of_the_batch(p, x, noise):
     """Each row's likelihood is charged with the KL of the whole batch."""
     weighted = _weighted_kl(len(x))
     return _vae(p, x, noise, **weighted | {"kl": lambda mean, log_std: np.sum(LINES["kl"](mean, log_std))})
 
 
-def likelihood_averaged_over_pixels(p, x, noise):  # type: ignore[no-untyped-def]
+def likelihood_averaged_over_pixels(p, x, noise):
     """The mean of the log-likelihood over pixels beside the sum of the KL over latents."""
     pixels = x.shape[1]
     return _vae(
@@ -242,7 +242,7 @@ def likelihood_averaged_over_pixels(p, x, noise):  # type: ignore[no-untyped-def
     )
 
 
-def squashed_twice(p, x, noise):  # type: ignore[no-untyped-def]
+def squashed_twice(p, x, noise):
     """Probabilities given to a likelihood that takes logits, so that no pixel gets above 0.73."""
     return _vae(
         p,
@@ -253,7 +253,7 @@ def squashed_twice(p, x, noise):  # type: ignore[no-untyped-def]
     )
 
 
-def log_variance_sampled(p, x, noise):  # type: ignore[no-untyped-def]
+def log_variance_sampled(p, x, noise):
     """Samples with exp(log_std / 2), as if the head put out log σ², and takes the KL of exp(log_std)."""
     return _vae(
         p,
@@ -264,7 +264,7 @@ def log_variance_sampled(p, x, noise):  # type: ignore[no-untyped-def]
     )
 
 
-def log_variance_in_the_kl(p, x, noise):  # type: ignore[no-untyped-def]
+def log_variance_in_the_kl(p, x, noise):
     """Samples with exp(log_std), and takes the KL as if log_std were log σ²."""
     return _vae(
         p,
@@ -275,7 +275,7 @@ def log_variance_in_the_kl(p, x, noise):  # type: ignore[no-untyped-def]
     )
 
 
-def variance_as_scale(p, x, noise):  # type: ignore[no-untyped-def]
+def variance_as_scale(p, x, noise):
     """Multiplies the noise by the variance."""
     return _vae(
         p,
@@ -286,7 +286,7 @@ def variance_as_scale(p, x, noise):  # type: ignore[no-untyped-def]
     )
 
 
-def deterministic(p, x, noise):  # type: ignore[no-untyped-def]
+def deterministic(p, x, noise):
     """Decodes the mean: the noise is not used."""
     return _vae(
         p,
@@ -300,57 +300,57 @@ def deterministic(p, x, noise):  # type: ignore[no-untyped-def]
 # ---- misconceptions of the way back
 
 
-def expected_minus_seen(p, x, noise):  # type: ignore[no-untyped-def]
+def expected_minus_seen(p, x, noise):
     """sigmoid(logits) - x, the gradient of the loss, beside a KL that still pulls the right way."""
     return _vae(p, x, noise, dlogits=lambda x, logits: _sigmoid(logits) - x)
 
 
-def sigmoid_slope_extra(p, x, noise):  # type: ignore[no-untyped-def]
+def sigmoid_slope_extra(p, x, noise):
     """The slope of the sigmoid once more, though it has cancelled."""
     return _vae(p, x, noise, dlogits=lambda x, logits: (x - _sigmoid(logits)) * _sigmoid(logits) * _sigmoid(-logits))
 
 
-def likelihood_divided_by_rows(p, x, noise):  # type: ignore[no-untyped-def]
+def likelihood_divided_by_rows(p, x, noise):
     """The likelihood's gradient divided by the batch size, and the KL's not."""
     return _vae(p, x, noise, dlogits=lambda x, logits: (x - _sigmoid(logits)) / len(x))
 
 
-def encoder_units_for_decoder_units(p, x, noise):  # type: ignore[no-untyped-def]
+def encoder_units_for_decoder_units(p, x, noise):
     """The encoder's hidden units in the gradient of the decoder's last weights; the shapes agree."""
     return _vae(p, x, noise, dW5=lambda h, k, dlogits: h.T @ dlogits)
 
 
-def bias_averaged(p, x, noise):  # type: ignore[no-untyped-def]
+def bias_averaged(p, x, noise):
     """The last bias's gradient averaged over rows, the weights' summed."""
     return _vae(p, x, noise, db5=lambda dlogits: dlogits.mean(axis=0))
 
 
-def decoder_slope_forgotten(p, x, noise):  # type: ignore[no-untyped-def]
+def decoder_slope_forgotten(p, x, noise):
     """Goes back through the decoder's tanh as if it were not there."""
     return _vae(p, x, noise, decoder_slope=lambda k: 1.0)
 
 
-def decoder_slope_of_the_output(p, x, noise):  # type: ignore[no-untyped-def]
+def decoder_slope_of_the_output(p, x, noise):
     """1 - tanh(k)²: the tanh of what is a tanh already."""
     return _vae(p, x, noise, decoder_slope=lambda k: 1 - np.tanh(k) ** 2)
 
 
-def decoder_slope_of_a_sigmoid(p, x, noise):  # type: ignore[no-untyped-def]
+def decoder_slope_of_a_sigmoid(p, x, noise):
     """k (1 - k): the sigmoid's slope at a tanh."""
     return _vae(p, x, noise, decoder_slope=lambda k: k * (1 - k))
 
 
-def mean_for_sample(p, x, noise):  # type: ignore[no-untyped-def]
+def mean_for_sample(p, x, noise):
     """The mean where the sample went in, in the gradient of the decoder's first weights."""
     return _vae(p, x, noise, dW4=lambda mean, z, dk: mean.T @ dk)
 
 
-def kl_forgotten_in_mean(p, x, noise):  # type: ignore[no-untyped-def]
+def kl_forgotten_in_mean(p, x, noise):
     """dmean is dz alone: the prior does not pull."""
     return _vae(p, x, noise, dmean=lambda dz, mean: dz)
 
 
-def kl_gradient_added(p, x, noise):  # type: ignore[no-untyped-def]
+def kl_gradient_added(p, x, noise):
     """The gradients of +KL, under a bound that has -KL."""
     return _vae(
         p,
@@ -361,76 +361,76 @@ def kl_gradient_added(p, x, noise):  # type: ignore[no-untyped-def]
     )
 
 
-def kl_forgotten_in_log_std(p, x, noise):  # type: ignore[no-untyped-def]
+def kl_forgotten_in_log_std(p, x, noise):
     """dlog_std has only what comes by the sample: every std shrinks."""
     return _vae(p, x, noise, dlog_std=lambda dz, log_std, noise: dz * np.exp(log_std) * noise)
 
 
-def path_dropped(p, x, noise):  # type: ignore[no-untyped-def]
+def path_dropped(p, x, noise):
     """dlog_std has only the KL: the sample counts as a constant in it."""
     return _vae(p, x, noise, dlog_std=lambda dz, log_std, noise: -(np.exp(2 * log_std) - 1))
 
 
-def noise_forgotten(p, x, noise):  # type: ignore[no-untyped-def]
+def noise_forgotten(p, x, noise):
     """dz std, without the noise that stands beside std in the sample."""
     return _vae(p, x, noise, dlog_std=lambda dz, log_std, noise: dz * np.exp(log_std) - (np.exp(2 * log_std) - 1))
 
 
-def std_forgotten(p, x, noise):  # type: ignore[no-untyped-def]
+def std_forgotten(p, x, noise):
     """dz noise, which is the gradient in std and not in its logarithm."""
     return _vae(p, x, noise, dlog_std=lambda dz, log_std, noise: dz * noise - (np.exp(2 * log_std) - 1))
 
 
-def variance_for_std(p, x, noise):  # type: ignore[no-untyped-def]
+def variance_for_std(p, x, noise):
     """dz variance noise."""
     return _vae(
         p, x, noise, dlog_std=lambda dz, log_std, noise: dz * np.exp(2 * log_std) * noise - (np.exp(2 * log_std) - 1)
     )
 
 
-def other_noise_on_the_way_back(p, x, noise):  # type: ignore[no-untyped-def]
+def other_noise_on_the_way_back(p, x, noise):
     """Other noise on the way back than on the way there: here that of another row, as good as drawn again."""
     return _vae(p, x, noise, dlog_std=lambda dz, log_std, noise: LINES["dlog_std"](dz, log_std, noise[::-1]))
 
 
-def log_variance_gradient(p, x, noise):  # type: ignore[no-untyped-def]
+def log_variance_gradient(p, x, noise):
     """The gradient in log σ², half of that in log σ."""
     return _vae(p, x, noise, dlog_std=lambda dz, log_std, noise: 0.5 * LINES["dlog_std"](dz, log_std, noise))
 
 
-def kl_std_not_squared(p, x, noise):  # type: ignore[no-untyped-def]
+def kl_std_not_squared(p, x, noise):
     """The KL's share of dlog_std with std where the variance is meant."""
     return _vae(p, x, noise, dlog_std=lambda dz, log_std, noise: dz * np.exp(log_std) * noise - (np.exp(log_std) - 1))
 
 
-def kl_one_added(p, x, noise):  # type: ignore[no-untyped-def]
+def kl_one_added(p, x, noise):
     """The KL's share of dlog_std with the sign of source 001: variance + 1."""
     return _vae(
         p, x, noise, dlog_std=lambda dz, log_std, noise: dz * np.exp(log_std) * noise - (np.exp(2 * log_std) + 1)
     )
 
 
-def only_through_the_mean(p, x, noise):  # type: ignore[no-untyped-def]
+def only_through_the_mean(p, x, noise):
     """The first layer learns from the mean's head alone."""
     return _vae(p, x, noise, dh=lambda p, dmean, dlog_std: dmean @ p["W2"].T)
 
 
-def only_through_log_std(p, x, noise):  # type: ignore[no-untyped-def]
+def only_through_log_std(p, x, noise):
     """The first layer learns from log_std's head alone: the second line overwrites the first."""
     return _vae(p, x, noise, dh=lambda p, dmean, dlog_std: dlog_std @ p["W3"].T)
 
 
-def heads_swapped(p, x, noise):  # type: ignore[no-untyped-def]
+def heads_swapped(p, x, noise):
     """Each head's gradient goes back through the other's weights; the shapes agree."""
     return _vae(p, x, noise, dh=lambda p, dmean, dlog_std: dmean @ p["W3"].T + dlog_std @ p["W2"].T)
 
 
-def encoder_slope_forgotten(p, x, noise):  # type: ignore[no-untyped-def]
+def encoder_slope_forgotten(p, x, noise):
     """Goes back through the encoder's tanh as if it were not there."""
     return _vae(p, x, noise, encoder_slope=lambda h: 1.0)
 
 
-def encoder_slope_of_the_output(p, x, noise):  # type: ignore[no-untyped-def]
+def encoder_slope_of_the_output(p, x, noise):
     """1 - tanh(h)²: the tanh of what is a tanh already."""
     return _vae(p, x, noise, encoder_slope=lambda h: 1 - np.tanh(h) ** 2)
 
