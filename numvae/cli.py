@@ -1,6 +1,7 @@
 """The ``numvae`` command.
 
-Exit codes: 0 done, 1 a check failed or the run diverged, 2 bad input, 130 interrupted (Ctrl-C), 143 terminated.
+Exit codes: 0 done, 1 a check failed or the run diverged, 2 bad input, 3 a learner's code crashed, 130 interrupted
+(Ctrl-C), 143 terminated.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def _answer(words: Sequence[str]) -> int:
 def _run(words: Sequence[str]) -> int:
     from numvae.flags import build_parser
 
-    options = build_parser().parse_args(words)
+    options = build_parser(*words[:1]).parse_args(words)
     code = COMMANDS[options.command](options)
     sys.stdout.flush()
     return code
@@ -179,7 +180,8 @@ def _sample(options: Namespace) -> int:
     run = open_run(options.run_folder)
     if run.image_shape is None:
         raise InputError(f"{run.folder} was trained on rows that are not images; there is no picture to draw of them")
-    picture = figures.prior_samples(run.draw(options.n, options.seed), run.image_shape)
+    drawn = run.draw(options.n, options.seed)
+    picture = figures.prior_samples(drawn / run.white(drawn), run.image_shape)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     figures.save(picture, options.out)
     _print(options, {"n": options.n, "out": str(options.out)})
@@ -294,6 +296,25 @@ def _reproduce(options: Namespace) -> int:
     return DONE
 
 
+def _learn(options: Namespace) -> int:
+    from numvae.exercises.learn import learn
+
+    code = DONE
+    try:
+        for reply in learn(options):
+            code = reply.code
+            if not options.json:
+                print(reply.text, flush=True)
+            elif reply.json is not None:
+                _print_json(reply.json)
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        if options.action != "watch":
+            raise
+        return DONE
+    return code
+
+
 def _info(options: Namespace) -> int:
     from numvae.information import gather
 
@@ -309,6 +330,7 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "gradcheck": _gradcheck,
     "variance": _variance,
     "reproduce": _reproduce,
+    "learn": _learn,
     "info": _info,
 }
 

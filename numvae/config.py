@@ -22,17 +22,16 @@ from numvae.adaptation import is_adaptive, start_adaptation
 from numvae.belief_networks import mlp_belief_network
 from numvae.corruption import CORRUPTIONS, Corruption
 from numvae.datasets import BINARIZATIONS, DATASETS, Dataset, binarize_once, load
-from numvae.datasets.binarization import LEVELS
 from numvae.devices import Device
-from numvae.distributions import Bernoulli, Categorical, FixedStdNormal, Normal
-from numvae.distributions.catalogue import LIKELIHOODS, POSTERIORS, PRIORS, natural_prior
+from numvae.distributions import Bernoulli, Normal
+from numvae.distributions.catalogue import POSTERIORS, PRIORS, natural_prior
 from numvae.distributions.contract import inside
 from numvae.distributions.kl_table import kl_divergence
 from numvae.errors import InputError
 from numvae.estimators import claims_of
 from numvae.estimators.catalogue import ESTIMATORS
+from numvae.likelihoods import SEES, VIEWS, build_likelihood, require_sees
 from numvae.models import Model, mlp_vae
-from numvae.networks import AtMost, LeastLogStd, Network, SharedLogStd, SigmoidMean, largest_log_shape
 from numvae.optimizers import OPTIMIZERS, Optimizer
 from numvae.parameter_file import explain, read_object, short
 from numvae.parameters import glorot, small_normal
@@ -62,57 +61,13 @@ TRAINING_ESTIMATORS = {
     for name, estimator in ESTIMATORS.items()
     if any(claims_of(estimator).cover(family) for family in (*POSTERIORS.values(), Bernoulli()))
 }
-SEES = {
-    "bernoulli": ("none", "threshold", "fixed", "fresh"),
-    "continuous_bernoulli": ("none",),
-    "beta": ("inside",),
-    "normal": ("none",),
-    "normal_shared_std": ("none",),
-    "normal_fixed_std": ("none",),
-    "laplace": ("none",),
-    "student_t": ("none",),
-    "discretized_logistic": ("none",),
-    "categorical": ("codes",),
-    "poisson": ("photons", "counts"),
-    "negative_binomial": ("photons", "counts"),
-}
-"""Likelihood -> what it can see of the data, as ``binarize`` calls it; the first is what ``auto`` takes."""
-TAKES = {
-    "bernoulli": "bits, and for grey values as their expectation",
-    "beta": "values strictly between 0 and 1",
-    "categorical": "codes",
-    "poisson": "counts",
-    "negative_binomial": "counts",
-}
-TAKES = {**dict.fromkeys(SEES, "grey values"), **TAKES}
-LIKELIHOOD_OF = {
-    "none": "normal",
-    "threshold": "bernoulli",
-    "fixed": "bernoulli",
-    "fresh": "bernoulli",
-    "inside": "beta",
-    "codes": "categorical",
-    "photons": "poisson",
-    "counts": "poisson",
-}
-"""What the data are made to -> the likelihood that ``auto`` takes."""
-MAKES = {
-    "none": "leaves grey values",
-    "threshold": "makes bits",
-    "fixed": "makes bits",
-    "fresh": "makes bits",
-    "inside": "makes grey values strictly between 0 and 1",
-    "photons": "makes counts",
-    "counts": "takes counts",
-    "codes": "makes codes",
-}
-OF_SCALE = ("normal", "laplace", "student_t")
-"""Densities with a scale from the network, which must not shrink to zero on a pixel that never changes."""
 INITIALIZERS = {rule.__name__: rule for rule in (glorot, small_normal)}
 
 DEFAULT_STRENGTH = 0.1
 """Of a corruption."""
 
+MOST_LOG = 14.0
+"""Of a prior's scale or shape, which then is a good float32 number, as its square is: a million, or its inverse."""
 MOST_WEIGHTS = 500_000_000
 """Adam keeps four float32 vectors of them, and drawing them takes another two in float64: 16 GB."""
 MOST_NOISE = 500_000_000
@@ -137,6 +92,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Scale = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
 """A standard deviation or a precision: its square, its inverse and their logarithms are good float32 numbers."""
+LeastStd = Annotated[float, Field(ge=1e-6, lt=0.5, allow_inf_nan=False)]
+"""Of grey values, which are half black and half white at a standard deviation of 0.5."""
 
 
 class Config(BaseModel):
@@ -149,13 +106,14 @@ class Config(BaseModel):
     test_rows: Count | None = Field(None, description="use only the first N test rows")
     binarize: Annotated[str, OneOf("auto", *BINARIZATIONS)] = Field(
         "auto",
-        description="grey values into bits: fresh draws them anew every time a row is used; auto follows the data",
+        description="what the likelihood sees: grey values (none; inside: never 0 or 1), bits (threshold; fixed; fresh "
+        "draws them anew every time a row is used), codes, photons, or your own counts; auto follows the data",
     )
     likelihood: Annotated[str, OneOf("auto", *SEES)] = Field(
         "auto", description="p(x|z); normal: mean and log-std from the network; shared: one learned; fixed: fixed_std"
     )
     fixed_std: Scale = Field(0.1, description="the standard deviation of normal_fixed_std, in grey values of [0, 1]")
-    least_std: Scale = Field(
+    least_std: LeastStd = Field(
         1 / 255, description="the smallest standard deviation (scale) that normal, laplace, student_t, beta can reach"
     )
     mean: Literal["sigmoid", "identity"] = Field(
@@ -175,7 +133,7 @@ class Config(BaseModel):
         "auto", description="p(z) of a vae; auto: the posterior's own family, or the nearest that has all its values"
     )
     prior_params: dict[str, float] = Field(
-        {}, description='parameters of the prior, as {"log_rate": 1.0}; those not given are 0, the standard member'
+        {}, description='parameters of the prior, as {"log_std": 0.5}; those not given are 0, the standard member'
     )
     prior_precision: Scale = Field(1.0, description="alpha of the prior z ~ N(0, I/alpha)")
     weight_prior: Scale | None = Field(
@@ -224,14 +182,15 @@ class Config(BaseModel):
     @field_validator("likelihood")
     @classmethod
     def _suits_the_binarization(cls, likelihood: str, info: ValidationInfo) -> str:
-        binarize = info.data.get("binarize")
-        if likelihood != "auto" and binarize not in (None, "auto", *SEES[likelihood]):
-            others = " or ".join(repr(name) for name, seen in SEES.items() if binarize in seen)
-            raise InputError(
-                f"{likelihood!r} is for {TAKES[likelihood]}, but binarize {binarize!r} {MAKES[str(binarize)]}; use "
-                f"likelihood {others} or binarize {SEES[likelihood][0]!r}"
-            )
+        require_sees(likelihood, info.data.get("binarize", "auto"))
         return likelihood
+
+    @field_validator("posterior")
+    @classmethod
+    def _has_something_to_say(cls, posterior: str, info: ValidationInfo) -> str:
+        if POSTERIORS[posterior].support == "simplex" and info.data.get("latent") == 1:
+            raise InputError(f"the latents of a {posterior} add up to 1, so a single one is always 1; use 2 or more")
+        return posterior
 
     @field_validator("posterior", "prior", "prior_params", "kl")
     @classmethod
@@ -246,10 +205,9 @@ class Config(BaseModel):
         posterior = info.data.get("posterior")
         if posterior is None or name == "auto" or inside(POSTERIORS[posterior], PRIORS[name]):
             return name
-        fits = ", ".join(other for other, family in PRIORS.items() if inside(POSTERIORS[posterior], family))
         raise InputError(
-            f"prior {name!r} has a density for {PRIORS[name].support} values alone, but those of posterior "
-            f"{posterior!r} are {POSTERIORS[posterior].support}; use one of {fits}"
+            f"{name!r} (over: {PRIORS[name].support}) has no density at every value of posterior {posterior!r} (over: "
+            f"{POSTERIORS[posterior].support}); leave it out, which makes it {natural_prior(posterior)!r}"
         )
 
     @field_validator("prior_params")
@@ -257,6 +215,9 @@ class Config(BaseModel):
     def _are_the_priors(cls, values: dict[str, float], info: ValidationInfo) -> dict[str, float]:
         if None not in (info.data.get("posterior"), info.data.get("prior")):
             Prior.of(cls._prior_family(info.data), values)
+        for name, value in values.items():
+            if name.startswith("log_") and abs(value) > MOST_LOG:
+                raise InputError(f"{name} must be from {-MOST_LOG} to {MOST_LOG}, got {value:g}: it is a logarithm")
         return values
 
     @field_validator("kl")
@@ -306,7 +267,7 @@ class Config(BaseModel):
             seen = SEES.get(info.data.get("likelihood", "auto"), ("none",))[0]
         if corruption != "none" and seen in ("photons", "counts", "codes"):
             raise InputError(
-                f"{corruption} is for bits and grey values, but binarize {seen!r} {MAKES[seen]}; leave it out"
+                f"{corruption} is for bits and grey values, but binarize {seen!r} {VIEWS[seen].does}; leave it out"
             )
         return corruption
 
@@ -329,13 +290,11 @@ class Config(BaseModel):
         claims, in_one = claims_of(ESTIMATORS[name]), layers_of_bits > 1 and objective != "elbo"
         family = POSTERIORS.get(info.data.get("posterior", ""), Normal()) if model == "vae" else Bernoulli()
         reduction = "log_mean_exp" if objective == "importance_weighted" else "sample_mean"
-        if not claims.cover(family):
+        refusal = claims.refusal(family)
+        if refusal is not None:
             of_bits = "vimco or score_function" if reduction == "log_mean_exp" else "disarm or rebar"
             better = "pathwise" if model == "vae" else of_bits
-            raise InputError(
-                f"{name} is for {claims.variables} latents, those of model {model!r} are {type(family).__name__}; "
-                f"use {better}"
-            )
+            raise InputError(f"{name} {refusal}; use {better}")
         if reduction not in claims.reductions:
             raise InputError(f"{name} cannot estimate {objective}, which reduces by {reduction}; use score_function")
         if in_one and (claims.uses_dz or claims.variables not in ("any", "discrete") or is_adaptive(ESTIMATORS[name])):
@@ -377,7 +336,13 @@ class Config(BaseModel):
         Raises:
             InputError: it would have more weights than fit into memory.
         """
-        likelihood, head = self._likelihood(features)
+        likelihood, head = build_likelihood(
+            self.likelihood,
+            features,
+            sigmoid_mean=self.mean == "sigmoid",
+            least_std=self.least_std,
+            fixed_std=self.fixed_std,
+        )
         networks: dict[str, Any] = {
             "hidden": self.hidden,
             "activation": ACTIVATIONS[self.activation],
@@ -402,23 +367,6 @@ class Config(BaseModel):
         if self.prior_precision != 1:
             return normal_prior(self.prior_precision)
         return Prior.of(self._prior_family({"posterior": self.posterior, "prior": self.prior}), self.prior_params)
-
-    def _likelihood(self, features: int) -> tuple[Any, tuple[Network, ...]]:
-        """The family, and what stands behind the decoder's last affine layer."""
-        mean = (SigmoidMean(features),) if self.mean == "sigmoid" else ()
-        least = round(math.log(self.least_std), 6)
-        if self.likelihood == "normal_shared_std":
-            return Normal(), (*mean, SharedLogStd())
-        if self.likelihood == "normal_fixed_std":
-            return FixedStdNormal(self.fixed_std), mean
-        if self.likelihood == "categorical":
-            return Categorical(LEVELS), ()
-        family = LIKELIHOODS.get(self.likelihood, Bernoulli())  # auto, where no data have settled it
-        if self.likelihood in OF_SCALE:
-            return family, (*mean, LeastLogStd(least, blocks=family.params_per_value))
-        if self.likelihood == "discretized_logistic":
-            return family, mean
-        return family, (AtMost(round(largest_log_shape(self.least_std), 6)),) if self.likelihood == "beta" else ()
 
     def settled_estimator(self) -> str:
         """The estimator's name, ``auto`` settled: whatever suits model and objective."""
@@ -550,7 +498,7 @@ def prepare_data(config: Config) -> tuple[Config, Dataset]:
         if binarize == "auto":
             likelihood = "bernoulli" if config.data in ("drawn", "mnist") or of_bits else "normal"
         else:
-            likelihood = "bernoulli" if of_bits and binarize == "none" else LIKELIHOOD_OF[binarize]
+            likelihood = "bernoulli" if of_bits and binarize == "none" else VIEWS[binarize].likelihood
     if binarize == "auto":
         binarize = _seen_by(likelihood, dataset, of_bits)
     if of_bits and likelihood != "bernoulli":

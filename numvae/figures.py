@@ -66,17 +66,18 @@ class Picture(Figure):
         return _png(self), {"width": round(width * CSS_DPI), "height": round(height * CSS_DPI)}
 
 
-def bound_curves(history: Sequence[Row], ax: Axes | None = None) -> Axes:
+def bound_curves(history: Sequence[Row], ax: Axes | None = None, *, climbed: str = "train") -> Axes:
     """The bound in nats per datum, on training and test data, against the number of training samples seen.
 
     ``train_elbo`` is a mean over its epoch, while the weights were changing; it is drawn at the middle of the epoch,
-    where it belongs, and not at the end, where it would look too low beside the test bound.
+    where it belongs, and not at the end, where it would look too low beside the test bound.  ``climbed``: its name in
+    the legend, where training climbs something else than the bound that is tested.
     """
     samples = _column(history, "samples")
     ax = ax or _axes_within(WIDTH - 0.9, 2.7, left=0.8, right=0.1, bottom=0.5, top=0.25)
     _plain(ax)
     middles = (samples + np.concatenate([[0.0], samples[:-1]])) / 2
-    for key, name, x, colour in (("train_elbo", "train", middles, ORANGE), ("test_elbo", "test", samples, BLUE)):
+    for key, name, x, colour in (("train_elbo", climbed, middles, ORANGE), ("test_elbo", "test", samples, BLUE)):
         bound = _column(history, key)
         ax.plot(x, bound, color=colour, label=f"{name}  {_signed(bound[-1])}", **_line_style(len(bound)))
     ax.set_ylabel("bound (nats per datum)")

@@ -12,10 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args
 
 from numvae import __version__
-from numvae.config import Config, OneOf
 from numvae.errors import InputError
-from numvae.parameter_file import flag
-from numvae.runs import CHANGEABLE
 
 __all__ = ["Setting", "build_parser", "describe_settings", "given_settings", "resumable_settings"]
 
@@ -24,6 +21,7 @@ MOST_IMAGES = 10_000
 LEAST_ESTIMATES, MOST_ESTIMATES = 8, 1_000_000
 MOST_LATENT_SAMPLES = 1_000
 MOST_DIMENSION = 100
+MOST_SECONDS = 3_600
 
 
 # ---- settings
@@ -79,6 +77,8 @@ METAVARS = {str: "NAME", int: "N", float: "X", bool: "true|false", list: "N,N,â€
 
 def describe_settings() -> list[Setting]:
     """Every setting of a run, in the order of ``Config``."""
+    from numvae.config import Config, OneOf
+
     settings = []
     for name, field in Config.model_fields.items():
         alternatives = get_args(field.annotation)
@@ -108,6 +108,10 @@ def resumable_settings(options: argparse.Namespace) -> dict[str, Any]:
     Raises:
         InputError: some that cannot change any more, another folder or a parameter file.
     """
+    from numvae.config import Config
+    from numvae.parameter_file import flag
+    from numvae.runs import CHANGEABLE
+
     settings = given_settings(options)
     wrong = [flag(name) for name in settings if name not in CHANGEABLE]
     wrong += ["--out"] if options.out is not None else []
@@ -123,8 +127,12 @@ def resumable_settings(options: argparse.Namespace) -> dict[str, Any]:
 # ---- commands
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; ``command`` names the one given."""
+def build_parser(command: str = "") -> argparse.ArgumentParser:
+    """The parser of all commands; ``command`` names the one given.
+
+    For ``learn``, whose checks are to be quick, the settings of runs are left out: they take a moment to load.
+    """
+    add_settings = _leave_out if command == "learn" else _add_settings
     parser = Parser(
         prog="numvae",
         description="Variational auto-encoders in NumPy, every gradient derived, written by hand and proven.",
@@ -136,7 +144,8 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument(
         "config", nargs="?", type=place, metavar="CONFIG.json", help="JSON parameter file; flags override it"
     )
-    _add_settings(train)
+    train.usage = "%(prog)s [CONFIG.json] [SETTINGS] [--out DIR | --resume DIR] [--watch-variance [N]] [--json]"
+    add_settings(train)
     train.add_argument("--out", type=place, metavar="DIR", help="folder of the run (default: runs/DATA-1, -2, â€¦)")
     train.add_argument(
         "--watch-variance", type=whole(1), nargs="?", const=100, metavar="N",
@@ -166,7 +175,8 @@ def build_parser() -> argparse.ArgumentParser:
     gradcheck.add_argument(
         "target", nargs="?", type=place, metavar="CONFIG.json|DIR", help="settings, or a trained run"
     )
-    _add_settings(gradcheck)
+    gradcheck.usage = "%(prog)s [CONFIG.json|DIR] [SETTINGS] [--json]"
+    add_settings(gradcheck)
 
     variance = _command(commands, "variance", "compare gradient estimators: bias, variance, cost, and the truth beside")
     where = variance.add_mutually_exclusive_group()
@@ -203,9 +213,46 @@ def build_parser() -> argparse.ArgumentParser:
         "--out", type=place, metavar="DIR", help="folder of the runs and the page (default: runs/review-PROFILE)"
     )
 
+    _add_learn(commands)
+
     info = _command(commands, "info", "versions, devices, data; or what a run is and has reached")
     info.add_argument("run_folder", nargs="?", type=place, metavar="DIR", help="the folder of a run")
     return parser
+
+
+def _add_learn(commands: Any) -> None:
+    """``learn`` and its actions."""
+    summary = "exercises: write the formulas, and be told what is wrong with them"
+    learn = commands.add_parser("learn", help=summary, description=summary)
+    actions = learn.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=Parser)
+
+    init = _command(actions, "init", "write the exercises into a folder; what is there already stays as it is")
+    init.add_argument("folder", type=place, metavar="DIR", help="the folder, new or not")
+    listing = _command(actions, "list", "all exercises, and how far you have come")
+    check = _command(actions, "check", "check an exercise (default: the first that is not done)")
+    check.add_argument("name", nargs="?", metavar="NAME", help="the exercise, or its file")
+    check.add_argument("--all", action="store_true", help="check every exercise")
+    watch = _command(actions, "watch", "check each exercise when its file is saved, until Ctrl-C")
+    watch.add_argument("name", nargs="?", metavar="NAME", help="only this exercise (default: all)")
+    hint = _command(actions, "hint", "a hint for an exercise as it stands; each time the next of three")
+    reset = _command(actions, "reset", "begin an exercise anew; your work is kept beside it")
+    solution = _command(actions, "solution", "show the solution of an exercise")
+    solution.add_argument("--yes", action="store_true", help="even if you have not tried it yet")
+    _command(
+        actions, "selfcheck", "prove the exercises: every stub fails, every solution passes, every mistake is named"
+    )
+
+    for parser in (hint, reset, solution):
+        parser.add_argument("name", metavar="NAME", help="the exercise, or its file")
+    for parser in (listing, check, watch, hint, reset, solution):
+        parser.add_argument(
+            "--dir", type=place, metavar="DIR", help="the folder of exercises (default: the current one)"
+        )
+    for parser in (check, watch, hint):
+        parser.add_argument(
+            "--time-limit", type=whole(1, MOST_SECONDS), default=10, metavar="N",
+            help="seconds that your code may take (default: 10)",
+        )  # fmt: skip
 
 
 def _command(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
@@ -220,11 +267,17 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     """A flag for every setting of the parameter file."""
+    from numvae.parameter_file import flag
+
     group = parser.add_argument_group("settings", "each is also a key of CONFIG.json, with _ for -")
     for setting in describe_settings():
         group.add_argument(
             flag(setting.name), dest=f"set_{setting.name}", metavar=METAVARS[setting.kind], help=setting.help
         )
+
+
+def _leave_out(parser: argparse.ArgumentParser) -> None:
+    """No flags of settings."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -254,7 +307,7 @@ class Parser(argparse.ArgumentParser):
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
                 for parser in action.choices.values():
-                    flags += parser._option_string_actions
+                    flags += parser._flags()
         return flags
 
 

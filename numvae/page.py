@@ -15,13 +15,22 @@ from typing import Any, NamedTuple
 from numvae.atomic import write_atomically
 from numvae.errors import InputError
 
-__all__ = ["CAPTIONS", "write_document", "write_page"]
+__all__ = [
+    "CAPTIONS",
+    "folded_json",
+    "number",
+    "picture_grid",
+    "section",
+    "table",
+    "write_document",
+    "write_page",
+]
 
 CAPTIONS: Mapping[str, tuple[str, str]] = {
     "bound_curves": (
         "The bound",
         "Both curves should rise steeply, then flatten. Test close to training is good; a training curve that still "
-        "climbs while the test curve falls means overfitting.",
+        "climbs while the test curve falls means overfitting. The test curve is always the plain bound.",
     ),
     "bound_terms": (
         "Its two terms",
@@ -40,8 +49,9 @@ CAPTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "latent_scatter": (
         "Latent space",
-        "The posterior mean of each test datum, coloured by its label, which training never saw. Classes should form "
-        "groups, and together fill the rings: 1, 2 and 3 standard deviations of the prior.",
+        "The mean of q(z|x), or its median where it has no mean, for each test datum, coloured by its label, which "
+        "training never saw. Classes should form groups, and together fill the prior: of a standard normal one, the "
+        "rings are 1, 2 and 3 standard deviations.",
     ),
     "manifold": (
         "Manifold",
@@ -178,10 +188,10 @@ def write_page(
     All text is escaped.  The same arguments give the same bytes.  Raises `InputError` for a figure that is not a PNG.
     """
     sections = [
-        _section("The numbers", _numbers(numbers)),
-        _section("Pictures", _pictures(figures)) if figures else "",
-        _section("The gradient of this model", _gradients(gradient_check)) if gradient_check is not None else "",
-        _section("To repeat this run", _recipe(configuration, history, command)),
+        section("The numbers", _numbers(numbers)),
+        section("Pictures", picture_grid(figures)) if figures else "",
+        section("The gradient of this model", _gradients(gradient_check)) if gradient_check is not None else "",
+        section("To repeat this run", _recipe(configuration, history, command)),
     ]
     write_document(path, kicker="numvae · a training run", title=title, notes=notes, sections=sections)
 
@@ -215,7 +225,8 @@ def write_document(
     write_atomically(path, lambda file: file.write(page.encode()))
 
 
-def _section(heading: str, body: str) -> str:
+def section(heading: str, body: str) -> str:
+    """A section of a document; the body is HTML already."""
     return f"<section>\n<h2>{heading}</h2>\n{body}\n</section>\n"
 
 
@@ -227,14 +238,15 @@ def _numbers(numbers: Mapping[str, Any]) -> str:
         leading = " leading" if key == "test_elbo" else ""
         rows.append(
             f'<tr class="quantity{leading}"><th scope="row">{escape(name)}</th>'
-            f'<td class="number">{_number(numbers[key], style)}</td>'
+            f'<td class="number">{number(numbers[key], style)}</td>'
             f'<td class="note">{unit}</td><td class="note">{meaning}</td></tr>'
         )
     per_datum = '<p class="note">The bound and its terms are in nats per datum: bound = reconstruction − KL.</p>'
-    return _table((), rows) + per_datum
+    return table((), rows) + per_datum
 
 
-def _pictures(figures: Iterable[tuple[str, str, str | os.PathLike[str]]]) -> str:
+def picture_grid(figures: Iterable[tuple[str, str, str | os.PathLike[str]]]) -> str:
+    """(title, caption, PNG file) each, embedded.  Raises `InputError` for a figure that is not a PNG."""
     pictures = []
     for title, caption, path in figures:
         png = Path(path).read_bytes()
@@ -267,19 +279,19 @@ def _gradients(check: Mapping[str, Any]) -> str:
     )
     rows = [
         f'<tr><th scope="row"><code>{escape(str(group["name"]))}</code></th>'
-        f'<td class="number">{_number(group["analytic"], ".10e")}</td>'
-        f'<td class="number">{_number(group["numeric"], ".10e")}</td>'
-        f'<td class="number">{_number(group["relative_error"], ".1e")}</td></tr>'
+        f'<td class="number">{number(group["analytic"], ".10e")}</td>'
+        f'<td class="number">{number(group["numeric"], ".10e")}</td>'
+        f'<td class="number">{number(group["relative_error"], ".1e")}</td></tr>'
         for group in check["groups"]
     ]
     shown = ("ok", "verdict", "worst_relative_error", "groups")
     more = {key: value for key, value in check.items() if key not in shown}
-    extra = _json("More from this check", more) if more else ""
-    return verdict + why + _table(("Weights", "Analytic", "Numeric", "Relative error"), rows) + extra
+    extra = folded_json("More from this check", more) if more else ""
+    return verdict + why + table(("Weights", "Analytic", "Numeric", "Relative error"), rows) + extra
 
 
 def _verdict(check: Mapping[str, Any]) -> str:
-    worst = f"the worst relative error is {_number(check['worst_relative_error'], '.1e')}"
+    worst = f"the worst relative error is {number(check['worst_relative_error'], '.1e')}"
     if check["verdict"] == "passed":
         return f'<p class="verdict good">✓ Passed: {worst}.</p>'
     if check["verdict"] == "failed":
@@ -299,22 +311,24 @@ def _recipe(configuration: Mapping[str, Any], history: Sequence[Mapping[str, Any
     columns = {key: column for key, column in _HISTORY.items() if any(key in row for row in history)}
     rows = [
         "<tr>"
-        + "".join(f'<td class="number">{_number(row.get(key), style)}</td>' for key, (_, style) in columns.items())
+        + "".join(f'<td class="number">{number(row.get(key), style)}</td>' for key, (_, style) in columns.items())
         + "</tr>"
         for row in history
     ]
-    table = _table([name for name, _ in columns.values()], rows, numbers_from=0)
+    numbers = table([name for name, _ in columns.values()], rows, numbers_from=0)
     recipe = f"<p>In the folder of this page, which holds <code>config.json</code>:</p><pre>{escape(command)}</pre>"
-    epochs = f"<details><summary>The numbers behind the curves</summary>{table}</details>" if rows else ""
-    return recipe + _json("The whole configuration", configuration) + epochs
+    epochs = f"<details><summary>The numbers behind the curves</summary>{numbers}</details>" if rows else ""
+    return recipe + folded_json("The whole configuration", configuration) + epochs
 
 
-def _json(summary: str, content: Mapping[str, Any]) -> str:
+def folded_json(summary: str, content: Mapping[str, Any]) -> str:
+    """A line that opens to show the content as JSON."""
     text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
     return f"<details><summary>{summary}</summary><pre>{escape(text)}</pre></details>"
 
 
-def _table(headings: Sequence[str], rows: Sequence[str], numbers_from: int = 1) -> str:
+def table(headings: Sequence[str], rows: Sequence[str], numbers_from: int = 1) -> str:
+    """A table of rows that are HTML already; headings from the given column on stand above numbers."""
     cells = "".join(
         f'<th scope="col"{" class=number" if place >= numbers_from else ""}>{escape(heading)}</th>'
         for place, heading in enumerate(headings)
@@ -324,7 +338,7 @@ def _table(headings: Sequence[str], rows: Sequence[str], numbers_from: int = 1) 
     return f'<div class="scroll"><table>{head}<tbody>\n{body}\n</tbody></table></div>\n'
 
 
-def _number(value: Any, style: str) -> str:
+def number(value: Any, style: str) -> str:
     """A number for a person: a true minus sign, a dash where there is none; anything else as escaped text."""
     if value is None:
         return "–"

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from numvae import figures
+from numvae.config import Config
 from numvae.datasets import Dataset
-from numvae.distributions import Normal
+from numvae.distributions import MultivariateNormal, Normal
 from numvae.gradcheck import ModelCheck
 from numvae.models import VAE
 from numvae.page import CAPTIONS, write_page
@@ -53,7 +53,8 @@ def write_report(run: Run, dataset: Dataset, check: ModelCheck | None = None) ->
         notes=[
             f"{_networks(run)}, {run.model.layout.size:,} weights in one vector; {config.likelihood} likelihood, "
             f"gradient by {config.settled_estimator()}, {config.optimizer}, {config.batch} rows a step. "
-            "Every gradient was derived by hand."
+            "Every gradient was derived by hand.",
+            *_about_the_bound(run),
         ],
     )
     return page, paths
@@ -75,12 +76,37 @@ def _networks(run: Run) -> str:
     return f"{run.features} data features below {layers}, {between} from layer to layer, both ways"
 
 
-def _quantile(model: VAE) -> Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]] | None:
-    """That of one latent under the prior; None for the standard normal."""
-    if model.prior == STANDARD_NORMAL:
-        return None
-    family, params = model.prior.family, model.prior.params(np.zeros((1, 1)), latents=1)
-    return lambda levels: np.asarray(family.quantile(params, levels[:, None])[:, 0])
+def _about_the_bound(run: Run) -> list[str]:
+    """What the bound is of, where that is not the probability of bits, and what was climbed, where that is another."""
+    family, config = run.model.likelihood, run.config
+    said = []
+    if not family.discrete:
+        said.append(
+            "The bound is on the log-density of grey values in [0, 1]: it may well be positive, and compares with no "
+            "bound on bits, counts or codes."
+        )
+    elif family.support != "bits":
+        said.append(f"The bound is on the log-probability of {family.support}, and compares with no bound on others.")
+    if _climbs_another(run):
+        said.append(f"Training climbed {_climbed(config)}; the numbers and curves called training are of that.")
+    return said
+
+
+def _climbs_another(run: Run) -> bool:
+    return run.recipe.is_reshaped or run.config.objective == "importance_weighted"
+
+
+def _climbed(config: Config) -> str:
+    """What training climbs where it is not the bound, in words."""
+    if config.objective == "importance_weighted":
+        return f"the importance-weighted bound of {config.samples} samples"
+    weight = "" if config.kl_weight == 1 else f"{config.kl_weight:g} "
+    extras = [
+        f"its weight growing from 0 over {config.kl_warm_up:,} steps" if config.kl_warm_up else "",
+        f"{config.free_bits:g} nats of each latent free" if config.free_bits else "",
+        f"the encoder seeing {config.corruption.replace('_', ' ')}" if config.corruption != "none" else "",
+    ]
+    return ", ".join([f"reconstruction − {weight}KL", *filter(None, extras)])
 
 
 def _pictures(run: Run, dataset: Dataset, check: ModelCheck | None) -> dict[str, Callable[[], Axes]]:
@@ -88,23 +114,27 @@ def _pictures(run: Run, dataset: Dataset, check: ModelCheck | None) -> dict[str,
     pictures: dict[str, Callable[[], Axes]] = {}
     history = run.state.history
     if history:
-        pictures["bound_curves"] = lambda: figures.bound_curves(history)
+        climbed = "climbed in training" if _climbs_another(run) else "train"
+        pictures["bound_curves"] = lambda: figures.bound_curves(history, climbed=climbed)
         pictures["bound_terms"] = lambda: figures.bound_terms(history)
     shape = run.image_shape
     if shape is not None:
         spread = np.linspace(0, len(dataset.test) - 1, RECONSTRUCTED).astype(int)
         rows = dataset.test[np.unique(spread)]
         seen = run.recipe.binarize(rows, generator(run.config.seed, "pictures"), run.theta.dtype)
-        pictures["reconstructions"] = lambda: figures.reconstructions(seen, run.decode(run.means(rows)), shape)
-        pictures["prior_samples"] = lambda: figures.prior_samples(run.draw(SAMPLED), shape)
-    if isinstance(run.model, VAE) and run.model.latents == 2:
+        white = run.white(seen)
+        decoded, drawn = run.decode(run.means(rows)) / white, run.draw(SAMPLED) / white
+        pictures["reconstructions"] = lambda: figures.reconstructions(seen / white, decoded, shape)
+        pictures["prior_samples"] = lambda: figures.prior_samples(drawn, shape)
+    if isinstance(run.model, VAE) and run.model.latents == 2 and run.model.posterior.support != "simplex":
         model = run.model
         labels = None if dataset.test_labels is None else dataset.test_labels[:SCATTERED]
         means = run.means(dataset.test[:SCATTERED])
-        rings = isinstance(model.prior.family, Normal)
+        rings = isinstance(model.prior.family, (Normal, MultivariateNormal)) and not model.prior.values
         pictures["latent_scatter"] = lambda: figures.latent_scatter(means, labels, rings=rings)
         if shape is not None and hasattr(model.prior.family, "quantile"):
-            pictures["manifold"] = lambda: figures.manifold(run.decode, shape, quantile=_quantile(model))
+            quantile = None if model.prior == STANDARD_NORMAL else model.prior.quantile
+            pictures["manifold"] = lambda: figures.manifold(lambda z: run.decode(z) / white, shape, quantile=quantile)
     groups = [] if check is None else [g for g in check.to_json()["groups"] if not g["inconclusive"]]
     if check is not None and groups:
         pictures["gradient_check"] = lambda: figures.gradient_check(groups, tolerance=check.pullback.tolerance)

@@ -24,11 +24,12 @@ from numvae.devices import to_host
 from numvae.distributions.contract import centre
 from numvae.errors import InputError
 from numvae.gradcheck import ModelCheck, check_model
+from numvae.likelihoods import VIEWS
 from numvae.models import Model
 from numvae.randomness import generator
 from numvae.training import Recipe, State, require_finite_state, try_gradient
 
-__all__ = ["CHANGEABLE", "Run", "claim_folder", "create_run", "open_run", "resume_run"]
+__all__ = ["CHANGEABLE", "Run", "claim_folder", "create_run", "lasting_name", "open_run", "resume_run"]
 
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.jsonl", "checkpoint.npz"
 CHECKED_ROWS = 5
@@ -64,7 +65,7 @@ class Run:
             InputError: it cannot be loaded, or its rows do not fit the model.
         """
         config = self.config
-        if data is None or _lasting_name(data) == config.data:
+        if data is None or lasting_name(data) == config.data:
             dataset = prepare_data(config)[1]
         else:
             dataset = load(data, seed=config.seed, counts=config.binarize == "counts").for_testing()
@@ -122,6 +123,11 @@ class Run:
         """Mean images of latents, of several layers the lowest: (N, D)."""
         return self.model.decode_mean(self.theta, z.astype(self.theta.dtype))
 
+    def white(self, images: npt.NDArray[Any]) -> float:
+        """The value that a picture of these shows as white: 1 of grey values and bits, more of counts and codes."""
+        white = VIEWS[self.config.binarize].white
+        return float(max(images.max(), 1)) if white is None else white
+
     def draw(self, count: int, seed: int | None = None) -> Array:
         """Mean images of latents drawn from the prior, (count, D)."""
         rng = generator(self.config.seed if seed is None else seed, "pictures", 1)
@@ -147,7 +153,7 @@ def create_run(config: Config, folder: Path | None = None) -> tuple[Run, Dataset
     if folder is not None:
         _require_no_run(folder)
     config, dataset = prepare_data(config)
-    config = config.model_copy(update={"data": _lasting_name(config.data)})
+    config = config.model_copy(update={"data": lasting_name(config.data)})
     model = config.build_model(dataset.features)
     state = config.build_state(model, dataset)
     try_gradient(model, dataset, config.build_recipe(), state)
@@ -265,6 +271,6 @@ def _as_json(config: Config) -> bytes:
     return (json.dumps(config.model_dump(), indent=2) + "\n").encode()
 
 
-def _lasting_name(data: str) -> str:
+def lasting_name(data: str) -> str:
     """What finds the data from any folder: the name of a data set, or an absolute path."""
     return data if data in DATASETS else str(Path(os.path.expanduser(data)).resolve())

@@ -177,17 +177,20 @@ def bound_and_gradient(
 
 @np.errstate(all="ignore")
 def try_gradient(model: Model, dataset: Dataset, recipe: Recipe, state: State) -> None:
-    """The gradient on one row, thrown away: what an estimator refuses of a model, it refuses here, before a run starts.
+    """The gradient on one row, thrown away: what cannot be learnt from is refused here, before a run starts.
 
     Raises:
-        InputError: it does.
+        InputError: an estimator refuses the model, or the bound or its gradient is not finite.
     """
     rng, dtype = generator(recipe.seed, "estimator", 1), state.theta.dtype
     x = recipe.draw_rows(dataset.train[:1], rng, dtype)
-    estimator = estimators_at(recipe.estimator, state.adaptation)
+    estimator, objective = estimators_at(recipe.estimator, state.adaptation), recipe.objective_at(state.step)
     noise = model.draw_noise(estimator, rng, (recipe.samples, 1), dtype)
     x, noise = to_device(x, recipe.device), to_device(noise, recipe.device)
-    bound_and_gradient(model, state.theta, x, noise, recipe.objective_at(state.step), estimator)
+    bound, gradient = bound_and_gradient(model, state.theta, x, noise, objective, estimator)
+    if not math.isfinite(float(to_host(bound)) + float(to_host(np.dot(gradient, gradient)))):
+        culprit = _culprit(model, state, [(x, noise)], objective, estimator) or "the gradient's length overflows"
+        raise InputError(f"before the first step {culprit}; bring these settings closer to their defaults")
 
 
 def train(

@@ -625,7 +625,7 @@ BAD = [
     ("train --optimizer-options 3", "--optimizer-options must be a JSON object like"),
     ('train --optimizer-options {{"beta9":1}}', "adam has no beta9"),
     ("train --schedule cosine", "cosine needs steps"),
-    ("train --likelihood normal --binarize fresh", "use likelihood 'bernoulli' or binarize 'none'"),
+    ("train --likelihood normal --binarize fresh", "use binarize 'none', or likelihood bernoulli"),
     ("train --latent 0 --lr -1 --optimizer adm", "--lr must be above 0, got -1"),
     (
         "train --latent 0 --hidden x --optimizer-options x",

@@ -198,7 +198,7 @@ def test_what_the_file_and_what_the_flags_got_wrong_is_told_apart(tmp_path):
         ({"latent": 10**10}, "--latent must be at most 1,000,000,000, got 10000000000"),
         ({"activation": "Relu"}, "did you mean relu?"),
         ({"estimator": "score"}, "--estimator must be auto, score_function"),
-        ({"estimator": "disarm"}, "--estimator: disarm is for Bernoulli latents, those of model 'vae' are Normal"),
+        ({"estimator": "disarm"}, "--estimator: disarm is for Bernoulli latents, got Normal; use pathwise"),
         ({"model": "sbn", "estimator": "pathwise"}, "--estimator: pathwise is for continuous latents"),
         (
             {"model": "sbn", "objective": "importance_weighted", "estimator": "rebar"},
@@ -226,7 +226,7 @@ def test_what_the_file_and_what_the_flags_got_wrong_is_told_apart(tmp_path):
         ({"schedule_options": {"steps": 3}}, "--schedule-options: constant has no steps"),
         ({"warm_up": -1}, "--warm-up must be at least 0, got -1"),
         ({"seed": -1}, "--seed must be at least 0, got -1"),
-        ({"likelihood": "normal_fixed_std", "binarize": "threshold"}, "use likelihood 'bernoulli' or binarize 'none'"),
+        ({"likelihood": "normal_fixed_std", "binarize": "threshold"}, "use binarize 'none', or likelihood bernoulli"),
         ({"fixed_std": 1e-200}, "--fixed-std must be at least 1e-06, got 1e-200"),
         ({"least_std": 1e-320}, "--least-std must be at least 1e-06"),
         ({"prior_precision": 1e-320}, "--prior-precision must be at least 1e-06"),

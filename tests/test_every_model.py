@@ -9,7 +9,7 @@ import pytest
 
 from numvae.arrays import Array, Pullback
 from numvae.checks import check_pullback
-from numvae.config import SEES, Config, prepare_data
+from numvae.config import Config, prepare_data
 from numvae.datasets import Dataset
 from numvae.distributions.catalogue import POSTERIORS, PRIORS, natural_prior
 from numvae.distributions.contract import inside
@@ -18,6 +18,7 @@ from numvae.errors import InputError
 from numvae.estimators import draw_noise
 from numvae.evaluation import evaluate
 from numvae.gradcheck import check_model
+from numvae.likelihoods import SEES
 from numvae.training import train
 
 GREYS = np.random.default_rng(0).integers(0, 256, size=(40, 6)).astype(np.uint8)
@@ -77,15 +78,27 @@ def test_the_natural_prior_has_a_density_wherever_the_posterior_has_values(poste
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"likelihood": "bernoulli", "binarize": "photons"}, "use likelihood 'poisson' or 'negative_binomial'"),
+        (
+            {"likelihood": "bernoulli", "binarize": "photons"},
+            "use binarize 'none', or likelihood poisson or negative_binomial",
+        ),
         ({"likelihood": "poisson", "binarize": "fresh"}, "'poisson' is for counts, but binarize 'fresh' makes bits"),
-        ({"likelihood": "beta", "binarize": "none"}, "use likelihood 'bernoulli' or 'continuous_bernoulli' or 'normal'"),
-        ({"posterior": "normal", "prior": "exponential"}, "'exponential' has a density for positive values alone"),
+        ({"likelihood": "beta", "binarize": "none"}, "use binarize 'inside', or likelihood bernoulli,"),
+        (
+            {"posterior": "normal", "prior": "exponential"},
+            "'exponential' (over: positive) has no density at every value of posterior 'normal'",
+        ),
         ({"posterior": "logistic"}, 'use the paper\'s estimator A, which needs none: kl="monte_carlo"'),
         ({"posterior": "gamma", "prior_params": {"log_scale": 1.0}}, "it has log_shape, log_rate"),
         ({"posterior": "gamma", "prior_precision": 2.0}, "prior_precision is that of a normal prior"),
         ({"model": "sbn", "posterior": "gamma"}, "posterior is a vae's"),
-        ({"posterior": "uniform", "estimator": "score_function"}, "score_function"),
+        ({"posterior": "uniform", "estimator": "score_function"}, "score_function is not for Uniform latents"),
+        ({"posterior": "multivariate_normal", "estimator": "lax"}, "lax is for latents with parameters of their own"),
+        ({"posterior": "dirichlet", "latent": 1}, "a single one is always 1"),
+        ({"posterior": "wiebull"}, "--posterior: 'wiebull' is not known, did you mean weibull?"),
+        ({"prior_params": 3}, '--prior-params must be a JSON object like {"log_std": 0.5}'),
+        ({"prior_params": {"log_std": 1000.0}}, "--prior-params: log_std must be from -14.0 to 14.0, got 1000"),
+        ({"likelihood": "beta", "least_std": 0.5}, "--least-std must be below 0.5"),
     ],
     ids=lambda value: "",
 )

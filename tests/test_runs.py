@@ -91,6 +91,19 @@ def test_bad_data_leave_no_folder(tmp_path):
     assert listing(tmp_path) == {}
 
 
+@pytest.mark.parametrize(
+    ("settings", "culprit"),
+    [
+        ({"kl_weight": 1e30}, "the gradient's length overflows"),
+        ({"prior_params": {"mean": 1e30}}, "posterior.kl (Normal) made the first infinity"),
+    ],
+)
+def test_settings_beyond_the_range_of_numbers_leave_no_folder(digits, tmp_path, settings, culprit):
+    said = refusal(create_run, Config(data=str(digits), **SETTINGS, **settings), tmp_path / "run")
+    assert said.startswith(f"before the first step {culprit}")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_model_beyond_memory_leaves_no_folder(digits, tmp_path, monkeypatch):
     def full(*arguments, **keywords):
         raise MemoryError("Unable to allocate 3 TiB")

@@ -123,7 +123,7 @@ def test_infinite_ratios_are_null() -> None:
     [
         (["--estimators", "pathwize"], "estimator pathwize is not known, did you mean pathwise?"),
         (["--estimators", "pathwise,"], "--estimators must be names with commas between them"),
-        (["--estimators", "arm"], "arm is for Bernoulli latents, and quadratic has Normal ones"),
+        (["--estimators", "arm"], "arm is for Bernoulli latents, got Normal"),
         (["--cost", "quadratik"], "--cost quadratik is not known, did you mean quadratic?"),
         (["--cost", "logistic-regression", "--dimension", "3"], "31 weights"),
         (["--samples", "7"], "--samples must be a whole number from 8 to 1000000, got 7"),

@@ -30,6 +30,8 @@ ROWS = 8
 FIRST_ESTIMATES = 16
 LEARNING_STEPS = 100
 PLAINLY_BETTER = 3.0
+BELOW = 0.158655
+"""How much of a normal lies more than one standard deviation below its mean."""
 
 
 @dataclass(frozen=True)
@@ -206,8 +208,20 @@ def _signals(state: State, rng: np.random.Generator, count: int = 64) -> tuple[f
     z, _ = state.q.sample(state.params, noise)
     values, f_pullback = state.f(state.params, z)
     _, dz, _ = f_pullback(np.ones_like(values))
-    squares = np.sum((dz * state.q.std(state.params)) ** 2, axis=-1)
+    squares = np.sum((dz * _width(state)) ** 2, axis=-1)
     return float(values.std(axis=0).mean()), float(np.sqrt(squares.mean(axis=0)).mean())
+
+
+def _width(state: State) -> Array:
+    """One standard deviation of z, (N, Z); where there is none, as much of q on either side as a normal has within."""
+    q, shape = state.q, (len(state.params), state.latents)
+    with np.errstate(invalid="ignore"):
+        width = np.broadcast_to(q.std(state.params), shape) if hasattr(q, "std") else np.full(shape, np.nan)
+    if np.isfinite(width).all() or not hasattr(q, "quantile"):
+        return width
+    low, high = (np.asarray(q.quantile(state.params, np.full(shape, level))) for level in (BELOW, 1 - BELOW))
+    half: Array = (high - low) / 2
+    return half
 
 
 def _crossover(latents: int) -> float:

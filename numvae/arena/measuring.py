@@ -234,8 +234,9 @@ def fits(estimator: Any, state: State) -> str:
     """Why the estimator is not for this state; empty where it is."""
     claims = claims_of(estimator)
     reduction = getattr(state.reduce, "__name__", "")
-    if not claims.cover(state.q):
-        return f"is for {claims.variables} latents, and {state.name} has {type(state.q).__name__} ones"
+    refusal = claims.refusal(state.q)
+    if refusal is not None:
+        return refusal
     if reduction not in claims.reductions:
         return f"estimates under {' or '.join(claims.reductions)}, and {state.name} is under {reduction}"
     if claims.uses_hessian and not hasattr(state.f, "hessian_product"):

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from numvae.arrays import Array
-from numvae.distributions.kl_table import kl_divergence
+from numvae.distributions.contract import params_size
+from numvae.distributions.kl_table import has_closed_form, kl_divergence
 from numvae.errors import InputError
 from numvae.estimators import Reduction, leave_one_out, log_mean_exp, sample_mean
 from numvae.models import VAE
@@ -109,6 +110,9 @@ class PathTerms:
 def path_terms(model: VAE, theta: Array, x: Array, noise: Array, reduce: Reduction = sample_mean) -> PathTerms:
     """Means and covariances of the terms over R draws of the noise.  x: (B, D), noise: (S, R, B, Z), R of 2 or more.
 
+    Where the KL has no closed form, its term and the sums with it are left out.  Where the support of q moves with its
+    parameters, the score's mean is not zero, and only the pathwise sums are right.
+
     Raises:
         InputError: noise of another shape, fewer than two draws, or an unknown reduction.
     """
@@ -120,8 +124,21 @@ def path_terms(model: VAE, theta: Array, x: Array, noise: Array, reduce: Reducti
     mean = stacked.mean(axis=1)
     centred = stacked - mean[:, None]
     covariance = np.einsum("trbp,urbp->tubp", centred, centred) / (repeats - 1)
-    coordinates = [f"{name} {j}" for name in ("mean", "log_std") for j in range(model.latents)]
-    return PathTerms(tuple(draws), tuple(coordinates), SUMS[_name(reduce)], repeats, mean, covariance)
+    moves = getattr(model.posterior, "support_moves", False)
+    sums = {
+        name: parts
+        for name, parts in SUMS[_name(reduce)].items()
+        if parts.keys() <= draws.keys() and (name.startswith("pathwise") or not moves)
+    }
+    return PathTerms(tuple(draws), _coordinates(model), sums, repeats, mean, covariance)
+
+
+def _coordinates(model: VAE) -> tuple[str, ...]:
+    """A name for each parameter of q: its block's and the number within; the last block may be longer or shorter."""
+    *names, last = model.posterior.param_names
+    coordinates = [f"{name} {j}" for name in names for j in range(model.latents)]
+    rest = params_size(model.posterior, model.latents) - len(coordinates)
+    return (*coordinates, *(f"{last} {j}" for j in range(rest)))
 
 
 def term_draws(model: VAE, theta: Array, x: Array, noise: Array, reduce: Reduction = sample_mean) -> dict[str, Array]:
@@ -130,8 +147,9 @@ def term_draws(model: VAE, theta: Array, x: Array, noise: Array, reduce: Reducti
     Raises:
         InputError: noise of another shape, or an unknown reduction.
     """
-    if noise.ndim != 4 or noise.shape[2:] != (len(x), model.latents):
-        raise InputError(f"noise must have shape (S, R, B, Z) = (*, *, {len(x)}, {model.latents}), got {noise.shape}")
+    width = model.posterior.noise(np.random.default_rng(0), (1, model.latents)).shape[-1]
+    if noise.ndim != 4 or noise.shape[2:] != (len(x), width):
+        raise InputError(f"noise must have shape (S, R, B, Z) = (*, *, {len(x)}, {width}), got {noise.shape}")
     if _name(reduce) not in SUMS:
         raise InputError(f"the terms are known under {' and '.join(SUMS)}, not under {_name(reduce)}")
     params = model.encode(theta, x)
@@ -145,9 +163,9 @@ def term_draws(model: VAE, theta: Array, x: Array, noise: Array, reduce: Reducti
 
 def _terms(model: VAE, theta: Array, params: Array, x: Array, noise: Array, reduce: Reduction) -> dict[str, Array]:
     """The terms of one block of draws: each draw of the minibatch is taken as further rows."""
-    samples, repeats, rows, latents = noise.shape
+    samples, repeats, rows, width = noise.shape
     q, params, x = model.posterior, np.tile(params, (repeats, 1)), np.tile(x, (repeats, 1))
-    z, through_z = q.sample(params, noise.reshape(samples, repeats * rows, latents))
+    z, through_z = q.sample(params, noise.reshape(samples, repeats * rows, width))
     log_likelihood, likelihood_pullback = model.log_likelihood(theta, z, x)
     log_prior, prior_pullback = model.prior.family.log_prob(model.prior_params(params), z)
     log_q, q_pullback = q.log_prob(params, z)
@@ -174,8 +192,9 @@ def _terms(model: VAE, theta: Array, params: Array, x: Array, noise: Array, redu
         terms["score of decoder"] = score(log_likelihood)
         terms["score of prior"] = score(log_prior)
         terms["score of log q"] = score(-log_q)
-        _, kl_pullback = kl_divergence(q, model.prior.family)(params, model.prior_params(params))
-        terms["analytic KL"] = kl_pullback(-np.ones_like(bound))[0]
+        if has_closed_form(q, model.prior.family):
+            _, kl_pullback = kl_divergence(q, model.prior.family)(params, model.prior_params(params))
+            terms["analytic KL"] = kl_pullback(-np.ones_like(bound))[0]
     return {name: term.reshape(repeats, rows, -1) for name, term in terms.items()}
 
 

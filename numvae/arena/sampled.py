@@ -56,8 +56,9 @@ def per_sample_gradients(model: VAE, theta: Array, x: Array, noise: Array) -> Pe
     Raises:
         InputError: noise of another shape.
     """
-    if noise.ndim != 3 or noise.shape[1:] != (len(x), model.latents):
-        raise InputError(f"noise must have shape (S, B, Z) = (*, {len(x)}, {model.latents}), got {noise.shape}")
+    width = model.posterior.noise(np.random.default_rng(0), (1, model.latents)).shape[-1]
+    if noise.ndim != 3 or noise.shape[1:] != (len(x), width):
+        raise InputError(f"noise must have shape (S, B, Z) = (*, {len(x)}, {width}), got {noise.shape}")
     keep_freed_memory()
     q, params = model.posterior, model.encode(theta, x)
     values = np.empty_like(noise, shape=noise.shape[:2])

@@ -19,12 +19,13 @@ from numvae.arrays import Array
 from numvae.belief_networks import SigmoidBeliefNetwork, first_layer_integrand
 from numvae.distributions import Bernoulli, Normal
 from numvae.distributions.gamma import Gamma
+from numvae.distributions.kl_table import has_closed_form
 from numvae.distributions.poisson import Poisson
 from numvae.errors import InputError
 from numvae.estimators import Integrand, Reduction, claims_of, log_mean_exp, pathwise, sample_mean, score_function
 from numvae.estimators.arm import disarm
 from numvae.models import Model
-from numvae.objectives import ReconstructionIntegrand
+from numvae.objectives import MonteCarloIntegrand, ReconstructionIntegrand
 
 __all__ = ["COSTS", "State", "Truth", "state_of_model", "state_of_problem", "truth_of"]
 
@@ -122,8 +123,8 @@ def _exact_or_none(problem: Problem, reduce: Reduction, samples: int) -> Array |
 def state_of_model(model: Model, theta: Array, x: Array, name: str = "ELBO") -> State:
     """What an estimator must average for rows x (N, D), and the gradient in the parameters of q it must find.
 
-    Of a VAE it is log p(x|z), since the KL has a closed form, which takes no estimating; of a sigmoid belief network of
-    one layer it is the whole log p(x, z) - log q(z|x).
+    Of a VAE whose KL has a closed form, which takes no estimating, it is log p(x|z); of any other, and of a sigmoid
+    belief network of one layer, it is the whole log p(x, z) - log q(z|x).
 
     Raises:
         InputError: a network of several layers, whose lower layers' f holds the estimates of the upper ones.
@@ -141,7 +142,8 @@ def state_of_model(model: Model, theta: Array, x: Array, name: str = "ELBO") -> 
         if isinstance(model, SigmoidBeliefNetwork):
             no_noise = np.empty((0, 0, latents))  # nor an estimator: there is no layer above
             return first_layer_integrand(model, weights, rows, no_noise, pathwise)  # one that asks for every derivative
-        return ReconstructionIntegrand(model, weights, rows)
+        closed = has_closed_form(model.posterior, model.prior.family)
+        return (ReconstructionIntegrand if closed else MonteCarloIntegrand)(model, weights, rows)
 
     return State(name, model.posterior, params, f_of_rows(1, np.float64), latents, f_of_rows=f_of_rows)
 

@@ -193,7 +193,7 @@ def _check_counts(source: str, array: npt.NDArray[Any]) -> None:
             f"not exceed 2^24 = {LARGEST_COUNT}, beyond which float32 skips some",
             "count in larger units",
         ),
-        (rows != np.floor(rows), "be whole numbers", "round them, or take them for grey values"),
+        (rows != np.floor(rows), "be whole numbers", "round them; of grey values, binarize 'photons' makes counts"),
     ):
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
@@ -206,7 +206,8 @@ def _check_white(name: str, arrays: list[npt.NDArray[Any]]) -> None:
     if 1 < brightest <= HALF_WHITE and any(array.dtype.kind in "iu" and array.dtype != np.uint8 for array in arrays):
         raise InputError(
             f"{name}: white is 255 in integers, but the largest here is {brightest}; if that is white, save "
-            "x / x.max(), if these are grey values of 0..255, save x.astype(np.uint8)"
+            "x / x.max(), if these are grey values of 0..255, save x.astype(np.uint8), if they are counts, take a "
+            "poisson likelihood"
         )
 
 

@@ -22,8 +22,10 @@ def require_applicable(estimator: Any, q: Any, noise: Array, reduce: Any) -> Non
     numvae.errors.InputError: arm is for Bernoulli latents, got Normal; score_function is for any
     """
     claims, name = claims_of(estimator), name_of(estimator)
-    if not claims.cover(q):
-        raise InputError(f"{name} is for {claims.variables} latents, got {name_of(q)}; score_function is for any")
+    refusal = claims.refusal(q)
+    if refusal is not None:
+        any_other = "pathwise is for these" if getattr(q, "support_moves", False) else "score_function is for any"
+        raise InputError(f"{name} {refusal}; {any_other}")
     if len(noise) < claims.least_samples:
         raise InputError(f"{name} needs at least {claims.least_samples} samples, got {len(noise)}; draw more noise")
     require_reduction(estimator, reduce)

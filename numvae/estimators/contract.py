@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numvae.arrays import Array, Pullback
+from numvae.distributions.contract import has_independent_values
 from numvae.errors import InputError
 
 __all__ = [
@@ -86,6 +87,8 @@ class Claims:
     """Whether it needs the derivative of f in z; one that does not works for any f."""
     moving_support: bool = False
     """Whether it is right also where the parameters move the ends of the support: E[∇ log q] then is not zero."""
+    independent_latents: bool = False
+    """Whether it is right only where each latent has parameters of its own."""
     uses_hessian: bool = False
     """Whether it needs ``f.hessian_product``."""
     least_samples: int = 1
@@ -100,10 +103,24 @@ class Claims:
         >>> Claims("continuous").cover(Normal()), Claims("continuous").cover(Bernoulli())
         (True, False)
         """
-        if getattr(q, "support_moves", False) and not self.moving_support:
-            return False
+        return self.refusal(q) is None
+
+    def refusal(self, q: Any) -> str | None:
+        """Why the estimator is none for the family, in words that follow its name; None where it is one.
+
+        >>> from numvae import Bernoulli
+        >>> Claims("continuous").refusal(Bernoulli())
+        'is for continuous latents, got Bernoulli'
+        """
         kind = "discrete" if getattr(q, "discrete", False) else "continuous"
-        return self.variables in ("any", kind, type(q).__name__)
+        name = type(q).__name__
+        if self.variables not in ("any", kind, name):
+            return f"is for {self.variables} latents, got {name}"
+        if getattr(q, "support_moves", False) and not self.moving_support:
+            return f"is not for {name} latents, whose parameters move the ends of their support"
+        if self.independent_latents and not has_independent_values(q):
+            return f"is for latents with parameters of their own, those of a {name} share theirs"
+        return None
 
 
 E = TypeVar("E", bound=Callable[..., Any])

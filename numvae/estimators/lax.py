@@ -19,7 +19,7 @@ from numvae.optimizers import Adam, Optimizer
 __all__ = ["LAX"]
 
 
-@declares(variables="continuous", source="Grathwohl et al. 2018 (LAX)")
+@declares(variables="continuous", independent_latents=True, source="Grathwohl et al. 2018 (LAX)")
 @dataclass(frozen=True)
 class LAX:
     """(f - c) ∇ log q(z) + ∇ c(z(params, noise)), c a network of z and context   (lax.1).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -15,6 +16,8 @@ from numvae.arena.costs import Cosine
 from numvae.arena.truth import nodes
 from numvae.arrays import Array
 from numvae.belief_networks import mlp_belief_network
+from numvae.distributions.cauchy import Cauchy
+from numvae.distributions.pareto import Pareto
 from numvae.errors import InputError
 from numvae.estimators.arm import arm
 from numvae.estimators.baselines import NVIL
@@ -52,7 +55,7 @@ def test_the_time_is_kept_and_used() -> None:
 class WavyVAE:
     """A model whose log-likelihood is cos(20 z): its slope is large, and says nothing of where it leads."""
 
-    posterior = MODEL.posterior
+    posterior, prior = MODEL.posterior, MODEL.prior
     latents = 2
 
     def layers_at(self, theta: Array, x: Array) -> Any:
@@ -101,6 +104,13 @@ def test_what_learns_is_given_time_to_learn() -> None:
     estimators = {"nvil": NVIL(hidden=(4,)), "score_function": score_function}
     advice = advise(MODEL, THETA, X, seconds=0.6, estimators=estimators)
     assert advice.best == "nvil"
+
+
+@pytest.mark.parametrize("family", [Cauchy(), Pareto(), Normal()])
+def test_where_there_is_no_standard_deviation_the_middle_of_q_stands_for_it(family: Any) -> None:
+    model = mlp_vae(9, latents=2, hidden=(6,), posterior=family)
+    advice = advise(model, THETA, X, seconds=0.1, estimators={"pathwise": pathwise})
+    assert math.isfinite(advice.slope)
 
 
 def test_bits_are_advised_upon_too() -> None:

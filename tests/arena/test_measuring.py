@@ -195,7 +195,7 @@ def only_slopes(params: Any, z: Any) -> Any:
 @pytest.mark.parametrize(
     ("estimator", "state", "reason"),
     [
-        (arm, PARABOLA, "is for Bernoulli latents, and quadratic has Normal ones"),
+        (arm, PARABOLA, "is for Bernoulli latents, got Normal"),
         (arm, COSTS["importance-weighted"](1), "is for Bernoulli latents"),
         (delta_method, COSTS["importance-weighted"](1), "estimates under sample_mean"),
         (

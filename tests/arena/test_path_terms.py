@@ -12,13 +12,16 @@ import pytest
 from numvae import Normal, elbo, elbo_monte_carlo, log_mean_exp, mlp_vae, pathwise, sample_mean, score_function
 from numvae.arena.path_terms import SUMS, PathTerms, path_terms, term_draws
 from numvae.arrays import Array, Pullback
+from numvae.distributions.catalogue import POSTERIORS, PRIORS, natural_prior
+from numvae.distributions.contract import params_size
+from numvae.distributions.kl_table import has_closed_form
 from numvae.errors import InputError
 from numvae.estimators import Estimator, Reduction
 from numvae.estimators.doubly_reparameterized import doubly_reparameterized
 from numvae.estimators.reweighted import doubly_reparameterized_wake_sleep, reweighted_wake_sleep
 from numvae.estimators.sticking_the_landing import sticking_the_landing, sticking_the_landing_iwae
 from numvae.models import VAE
-from numvae.priors import normal_prior
+from numvae.priors import Prior, normal_prior
 from tests.linear_gaussian import linear_gaussian
 
 ESTIMATORS: dict[str, Estimator] = {
@@ -134,6 +137,24 @@ def test_at_the_posterior_the_paths_cancel_and_the_direct_term_is_all_the_noise(
     direct = found.variance[found.terms.index("direct")]
     np.testing.assert_allclose(found.variance_of("pathwise"), direct, rtol=1e-9)
     assert found.variance[found.terms.index("decoder")].min() > 0.01
+
+
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_every_latent_has_its_sums_and_they_have_one_mean(name: str) -> None:
+    """Of a support that moves, the pathwise ones alone; without a closed form, those without it."""
+    q, p = POSTERIORS[name], PRIORS[natural_prior(name)]
+    model = mlp_vae(5, latents=2, hidden=(4,), posterior=q, prior=Prior(p))
+    rng = np.random.default_rng(3)
+    theta = 0.3 * rng.standard_normal(model.layout.size)
+    x = rng.integers(2, size=(2, 5)).astype(np.float64)
+    terms = path_terms(model, theta, x, q.noise(rng, (1, 1000, 2, 2)))
+    assert len(terms.coordinates) == params_size(q, 2)
+    assert ("score_function" in terms.sums) != getattr(q, "support_moves", False)
+    assert ("pathwise, analytic KL" in terms.sums) == has_closed_form(q, p)
+    for sum_ in terms.sums:
+        difference = terms.mean_of(sum_) - terms.mean_of("pathwise")
+        error = np.sqrt((terms.variance_of(sum_) + terms.variance_of("pathwise")) / terms.draws)
+        assert np.all(np.abs(difference) <= 5 * error + 1e-12), sum_
 
 
 def test_it_is_plain_data() -> None:
