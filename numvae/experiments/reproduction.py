@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from numvae import figures
+from numvae.experiments.results import write_results
 from numvae.experiments.review import FIGURES, STARTS_FROM, WATCHED, ReviewFigure
 from numvae.experiments.review_page import write_review_page
 from numvae.experiments.running import Experiment, Trained, estimate_seconds, train_experiment
 from numvae.experiments.settings import PROFILES, REVIEW, one_of, read_experiment
 from numvae.interruption import Interrupted
 
-__all__ = ["Reproduction", "default_folder", "experiments_of", "reproduce"]
+__all__ = ["Reproduction", "default_folder", "experiment", "experiments_of", "reproduce"]
 
 RUNS, DRAWN = "runs", "figures"
 SHORT = 150
@@ -25,9 +26,10 @@ SHORT = 150
 
 @dataclass(frozen=True, eq=False)
 class Reproduction:
-    """What a reproduction left: the page, the pictures and the runs, by name."""
+    """What a reproduction left: the page, its numbers as JSON, the pictures and the runs, by name."""
 
     page: Path
+    results: Path
     pictures: dict[str, Path]
     runs: dict[str, Trained]
 
@@ -35,6 +37,7 @@ class Reproduction:
         """The object that ``numvae reproduce --json`` prints."""
         return {
             "page": str(self.page),
+            "results": str(self.results),
             "figures": {name: str(path) for name, path in self.pictures.items()},
             "runs": {
                 name: {**trained.run.numbers(), "diverged": trained.diverged} for name, trained in self.runs.items()
@@ -47,7 +50,7 @@ def reproduce(
 ) -> Reproduction:
     """Make one figure, or all of them, into ``folder``; runs that are complete there are not trained again.
 
-    The page shows every figure that the folder holds.
+    The page shows every figure that the folder holds, and results.json beside it the numbers.
 
     ``settings``: the folder of the experiments' parameter files.
 
@@ -63,14 +66,15 @@ def reproduce(
     try:
         runs = _train(experiments, folder / RUNS, command, announce=profile == "full")
         pictures, words = _draw(wanted, runs, folder / DRAWN)
-        page = folder / "index.html"
+        page, results = folder / "index.html", folder / "results.json"
+        write_results(results, profile, runs, words)
         again = _command(figure if len(wanted) == 1 else None, profile, folder)
         write_review_page(page, wanted, pictures, words, runs, profile, again)
     except KeyboardInterrupt as interruption:
         if isinstance(interruption, Interrupted):
             raise
         raise Interrupted(f"interrupted; go on with: {command}") from None
-    return Reproduction(page, pictures, runs)
+    return Reproduction(page, results, pictures, runs)
 
 
 def default_folder(profile: str) -> Path:
@@ -89,15 +93,17 @@ def experiments_of(wanted: Sequence[ReviewFigure], profile: str, settings: Path 
     ['model_2', 'model_3']
     """
     names = dict.fromkeys(name for figure in wanted for name in figure.runs)
-    return [
-        Experiment(
-            name,
-            read_experiment(name, profile, settings),
-            starts_from=STARTS_FROM.get(name),
-            watched=name in WATCHED,
-        )
-        for name in names
-    ]
+    return [experiment(name, profile, settings) for name in names]
+
+
+def experiment(name: str, profile: str = "full", settings: Path = REVIEW) -> Experiment:
+    """One experiment by its name, as ``train_experiment`` takes it.
+
+    >>> experiment("model_3").starts_from
+    'model_2'
+    """
+    config = read_experiment(name, profile, settings)
+    return Experiment(name, config, starts_from=STARTS_FROM.get(name), watched=name in WATCHED)
 
 
 def _train(experiments: Sequence[Experiment], folder: Path, command: str, announce: bool) -> dict[str, Trained]:
@@ -106,12 +112,12 @@ def _train(experiments: Sequence[Experiment], folder: Path, command: str, announ
         if seconds > SHORT:
             _tell(f"{_duration(seconds)} of training to do here, Ctrl-C keeps what is done; go on with: {command}")
     trained: dict[str, Trained] = {}
-    for number, experiment in enumerate(experiments, 1):
-        result = train_experiment(experiment, folder / experiment.name, trained, command)
-        trained[experiment.name] = result
+    for number, each in enumerate(experiments, 1):
+        result = train_experiment(each, folder / each.name, trained, command)
+        trained[each.name] = result
         bound = f"test bound {result.last['test_elbo']:,.1f} nats" if result.last else "no epoch completed"
         note = f"; diverged: {result.diverged}" if result.diverged else ""
-        _tell(f"{number}/{len(experiments)} {experiment.name}: {bound}, {result.run.state.seconds:.1f} s{note}")
+        _tell(f"{number}/{len(experiments)} {each.name}: {bound}, {result.run.state.seconds:.1f} s{note}")
     return trained
 
 

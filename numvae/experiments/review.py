@@ -239,13 +239,8 @@ def _small_latents(trained: Trained, ax: Axes) -> None:
 def _manifold(trained: Trained, ax: Axes | None = None, side: int = 20) -> Axes:
     """Decoded points over a grid that covers the prior evenly."""
     prior = trained.model.prior
-
-    def quantile(levels: Any) -> Any:
-        params = prior.params(np.zeros((1, 1)), 1)
-        return prior.family.sample(params, levels[:, None])[0][:, 0]  # the noise of an inverse CDF is the level
-
-    of_prior = None if prior == STANDARD_NORMAL else quantile
-    return figures.manifold(trained.decode, _shape(trained), side, ax, quantile=of_prior)
+    quantile = None if prior == STANDARD_NORMAL else prior.quantile
+    return figures.manifold(trained.decode, _shape(trained), side, ax, quantile=quantile)
 
 
 def _draw_manifold(trained: Trained, ax: Axes) -> None:

@@ -22,7 +22,7 @@ from numvae.experiments.warm_start import residual_std, start_from_shared_std
 from numvae.interruption import Interrupted, Interruption
 from numvae.models import VAE
 from numvae.progress import Progress
-from numvae.runs import Run, _lasting_name, create_run, open_run, resume_run
+from numvae.runs import Run, create_run, lasting_name, open_run, resume_run
 from numvae.training import State, train
 
 __all__ = ["Experiment", "Trained", "estimate_seconds", "train_experiment"]
@@ -83,10 +83,13 @@ def grey(rows: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return rows.astype(np.float64) / (255 if rows.dtype == np.uint8 else 1)
 
 
-def train_experiment(experiment: Experiment, folder: Path, earlier: Mapping[str, Trained], command: str) -> Trained:
+def train_experiment(
+    experiment: Experiment, folder: Path, earlier: Mapping[str, Trained], command: str | None = None
+) -> Trained:
     """The experiment's run in ``folder``, trained to its end: made, gone on with, or only opened where it is complete.
 
-    ``earlier``: the runs by name that it may start from.  ``command``: goes on after an interruption.
+    ``earlier``: the runs by name that it may start from.  ``command``: what goes on after an interruption;
+    without it, the same call does.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; the run is saved.
@@ -112,7 +115,7 @@ def train_experiment(experiment: Experiment, folder: Path, earlier: Mapping[str,
     return Trained(run, dataset, message)
 
 
-def _train(run: Run, dataset: Dataset, watched: bool, command: str) -> None:
+def _train(run: Run, dataset: Dataset, watched: bool, command: str | None) -> None:
     progress = Progress(run, len(dataset.train))
     progress.bar.set_description(run.folder.name)
     watch = ScaleWatch(run, dataset) if watched else None
@@ -137,7 +140,8 @@ def _train(run: Run, dataset: Dataset, watched: bool, command: str) -> None:
                 watch.save()
         run.save()
     if interruption.signal is not None:
-        raise Interrupted(f"interrupted in {run.folder.name}; go on with: {command}", interruption.signal)
+        how = "" if command is None else f"; go on with: {command}"
+        raise Interrupted(f"interrupted in {run.folder.name}{how}", interruption.signal)
 
 
 def _start_from(run: Run, learnt: Trained) -> None:
@@ -151,7 +155,7 @@ def _start_from(run: Run, learnt: Trained) -> None:
 def _require_same_settings(there: Config, wanted: Config, folder: Path) -> None:
     differ = {name for name, value in wanted if getattr(there, name) != value and value != "auto"}
     differ -= {"epochs"} if wanted.epochs is None else set()
-    differ -= {"data"} if _lasting_name(wanted.data) == there.data else set()
+    differ -= {"data"} if lasting_name(wanted.data) == there.data else set()
     if differ:
         raise InputError(
             f"{folder} was trained with other settings ({', '.join(sorted(differ))}); name another --out, or remove it"

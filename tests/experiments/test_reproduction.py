@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from numvae import experiments
 from numvae.errors import InputError
 from numvae.experiments import reproduce, running
 from numvae.experiments.reproduction import experiments_of
+from numvae.experiments.results import obtained
 from numvae.experiments.review import FIGURES
 from numvae.experiments.scale_watch import read_scales
 from numvae.interruption import Interrupted
@@ -41,6 +43,30 @@ def test_every_figure_is_drawn_and_on_the_page(all_of_it: Any) -> None:
     for name in all_of_it.runs:
         assert f"<code>{name}</code>" in page
     assert "://" not in page, "it asks the network for nothing"
+
+
+def test_the_numbers_of_the_table_are_left_as_json_that_names_no_place(all_of_it: Any) -> None:
+    text = all_of_it.results.read_text()
+    content = json.loads(text)
+    assert [row["experiment"] for row in content["runs"]] == list(all_of_it.runs)
+    row = next(row for row in content["runs"] if row["experiment"] == "model_3")
+    trained = all_of_it.runs["model_3"]
+    assert row["starts_from"] == "model_2"
+    assert row["least_std"] == 0.1
+    assert (row["train_rows"], row["test_rows"], row["epochs"]) == (60, 20, 1)
+    assert row["test_elbo"] == trained.last["test_elbo"]
+    assert row["squared_error"] == pytest.approx(trained.squared_errors(trained.dataset.test).mean())
+    assert content["profile"] == "quick"
+    assert "seed 1" in content["made_with"]
+    assert "EM stopped after" in content["figures"]["8"]
+    assert str(all_of_it.page.parent) not in text
+
+
+def test_what_is_not_finite_is_null(all_of_it: Any) -> None:
+    trained = all_of_it.runs["model_1"]
+    history = [{**trained.last, "test_elbo": float("-inf")}]
+    broken = replace(trained, run=replace(trained.run, state=replace(trained.run.state, history=history)))
+    assert obtained("model_1", broken)["test_elbo"] is None
 
 
 def test_every_run_is_an_ordinary_one(all_of_it: Any) -> None:

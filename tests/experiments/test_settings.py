@@ -7,8 +7,8 @@ import pytest
 
 from numvae.config import Config, read_config
 from numvae.errors import InputError
+from numvae.experiments.results import REPORTED
 from numvae.experiments.review import FIGURES, STARTS_FROM, WATCHED
-from numvae.experiments.review_page import REPORTED
 from numvae.experiments.settings import PROFILES, REVIEW, experiment_names, profile_settings, read_experiment
 
 
@@ -41,7 +41,9 @@ def test_the_quick_profile_names_experiments_and_settings_that_exist() -> None:
 
 
 def test_what_is_replaced_in_one_goes_before_what_is_replaced_in_all() -> None:
-    assert profile_settings("model_1", "quick")["lr"] != profile_settings("model_2", "quick")["lr"]
+    ours, of_all = profile_settings("frey_model_2", "quick"), profile_settings("model_2", "quick")
+    assert (ours["epochs"], ours["lr"]) == (60, of_all["lr"])
+    assert of_all["epochs"] < 60
 
 
 def test_every_experiment_is_in_a_figure_and_every_name_is_that_of_an_experiment() -> None:
