@@ -30,8 +30,9 @@ lint: $(VENV)/.installed-dev  ## style, formatting and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-notebooks: $(VENV)/.installed-notebooks  ## execute the lessons anew
+notebooks: $(VENV)/.installed-notebooks  ## execute the lessons anew, and write the exercises
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python notebooks/execute.py
+	$(BIN)/numvae learn notebooks --overwrite notebooks/exercises
 
 bench: $(VENV)/.installed  ## time one training step beside the frameworks that are installed
 	$(BIN)/python benchmarks/training_step.py $(ARGS)

@@ -15,7 +15,7 @@ import numpy as np
 
 from numvae.errors import CheckError
 
-__all__ = ["Grade", "Index", "Report", "Row", "at", "grade_of", "name_ratio", "number"]
+__all__ = ["Grade", "Index", "Report", "Row", "at", "badge", "grade_of", "name_ratio", "number", "table"]
 
 Index = tuple[int, ...]
 
@@ -131,8 +131,8 @@ class Report(ABC):
         below = f'<ul style="margin: 0.5em 0; padding: 0; list-style: none">{"".join(lines)}</ul>' if lines else ""
         return (
             '<div style="font: 13px/1.5 system-ui, sans-serif; overflow-x: auto">'
-            f'<p style="margin: 0.3em 0"><strong>{escape(self.title)}</strong> {_badge(verdict, grade)}</p>'
-            f"{_table(self.header, self.rows)}{below}</div>"
+            f'<p style="margin: 0.3em 0"><strong>{escape(self.title)}</strong> {badge(verdict, grade)}</p>'
+            f"{table(self.header, self.rows)}{below}</div>"
         )
 
 
@@ -173,7 +173,8 @@ def _aligned(header: Sequence[str], rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _table(header: Sequence[str], rows: Sequence[Row]) -> str:
+def table(header: Sequence[str], rows: Sequence[Row]) -> str:
+    """A table as HTML, with the last cell of each row as a badge; nothing where there are no rows."""
     if not rows:
         return ""
     cell = "padding: 2px 10px; white-space: nowrap; border: 0; border-bottom: 1px solid rgba(128, 128, 128, 0.3)"
@@ -185,7 +186,7 @@ def _table(header: Sequence[str], rows: Sequence[Row]) -> str:
         )
         return f'<tr style="background: transparent{style}">{"".join(columns)}</tr>'
 
-    body = (line("td", [*(escape(text) for text in row.cells[:-1]), _badge(row.cells[-1], row.grade)]) for row in rows)
+    body = (line("td", [*(escape(text) for text in row.cells[:-1]), badge(row.cells[-1], row.grade)]) for row in rows)
     head = line("th", [escape(text) for text in header])
     return (
         '<table style="font: inherit; font-variant-numeric: tabular-nums; color: inherit; border-collapse: collapse">'
@@ -193,7 +194,8 @@ def _table(header: Sequence[str], rows: Sequence[Row]) -> str:
     )
 
 
-def _badge(text: str, grade: Grade) -> str:
+def badge(text: str, grade: Grade) -> str:
+    """A few words on the tint of their grade, as HTML."""
     tint = TINTS[grade]
     style = f"background: rgba({tint}, 0.22); box-shadow: inset 0 0 0 1px rgba({tint}, 0.6)"
     return f'<span style="{style}; border-radius: 4px; padding: 0 6px">{escape(text)}</span>'
