@@ -185,6 +185,7 @@ CASES = [
     elementwise("relu", "layers.11 layers.12", layers.relu, kinks=True),
     elementwise("leaky_relu", "layers.13 layers.14", layers.leaky_relu, kinks=True),
     elementwise("elu", "layers.15 layers.16", layers.elu, kinks=True),
+    elementwise("elu of alpha 0.6", "layers.15 layers.16", partial(layers.elu, alpha=0.6), kinks=True),
     Case("log", "layers.17 layers.18", layers.log, (positives("S, B, D"),), "S, B, D"),
     Case("logit", "layers.19 layers.20", layers.logit, (uniforms("S, B, D"),), "S, B, D"),
 

@@ -209,6 +209,23 @@ def test_the_contract_is_kept(estimator: Any) -> None:
     np.testing.assert_allclose(part(first[1:3])[0], one[0][1:3], atol=1e-13)
 
 
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_what_f_itself_makes_of_params_is_added(estimator: Any) -> None:
+    """At the bits alone   (relaxation.4)."""
+    rng = np.random.default_rng(2)
+    params, noise, dbound = rng.standard_normal((5, 3)), rng.random((2, 5, 6)), rng.standard_normal(5)
+
+    def with_params(params: Array, z: Array) -> tuple[Array, Pullback]:
+        values, pullback = WithTheta()(params, z)
+        return values, lambda dvalues: (np.sum(dvalues[..., None] * z, axis=0), *pullback(dvalues)[1:])
+
+    without, added = (
+        estimator(Bernoulli(), params, noise, f, sample_mean)[1](dbound)[0] for f in (WithTheta(), with_params)
+    )
+    bits, _ = Bernoulli().sample(params, noise[..., :3])
+    np.testing.assert_allclose(added - without, dbound[:, None] * bits.mean(axis=0), atol=1e-14)
+
+
 class WithTheta:
     """f = Σ z + cos Σ z: one weight, of value 1, stands at the first sum.  It counts what goes through it."""
 

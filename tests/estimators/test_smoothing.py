@@ -76,8 +76,12 @@ def test_evolution_strategies_estimate_the_gradient_of_the_smoothed_objective() 
         z = q.sample(rows, np.repeat(z_nodes, len(directions), axis=1))[0]
         return float(weights @ weighted(theta)(rows, z)[0][0])
 
-    dparams, _ = EvolutionStrategies(std)(q, many, noise, weighted(THETA), sample_mean)[1](weights)
+    def not_smoothed(theta: Array) -> float:
+        return float(weights @ weighted(theta)(many, q.sample(many, noise[..., :2])[0])[0][0])
+
+    dparams, dtheta = EvolutionStrategies(std)(q, many, noise, weighted(THETA), sample_mean)[1](weights)
     np.testing.assert_allclose(dparams.sum(axis=0), gradient_of(lambda p: smoothed(p, THETA), PARAMS[0]), atol=1e-4)
+    np.testing.assert_allclose(dtheta, gradient_of(not_smoothed, THETA), atol=1e-8)
 
 
 @pytest.mark.parametrize("h", [0.01, 0.5])
