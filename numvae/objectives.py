@@ -1,6 +1,6 @@
 """What is maximised, per row of data, as rules: pullback -> (dtheta, None, None) for the arguments (theta, x, noise).
 
-Nats.  Derivations: ``derivations/objectives.md``.
+Nats.  Derivations: ``derivations/bound.md``, why these are bounds, and ``derivations/objectives.md``, their gradients.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numvae.arrays import Array, Pullback
 from numvae.belief_networks import SigmoidBeliefNetwork, chain_bound, layered_bound
 from numvae.curvature import log_likelihood_hessian_product
 from numvae.distributions.broadcasting import halves
+from numvae.distributions.contract import has_independent_values
 from numvae.distributions.kl_table import Divergence, kl_divergence
 from numvae.errors import InputError
 from numvae.estimators import Estimator, Reduction, log_mean_exp, pathwise, sample_mean
@@ -39,13 +40,14 @@ __all__ = [
 def elbo(model: Model, theta: Array, x: Array, noise: Array, estimator: Estimator = pathwise) -> tuple[Array, Pullback]:
     """L^B = (1/L) Σ_l log p(x|z_l) - KL(q(z|x) ‖ p(z))   (objectives.2): the estimator with the analytic KL.
 
+    Its mean is below log p(x), by KL(q(z|x) ‖ p(z|x)) exactly   (bound.3).
     Shapes: x (B, D), noise (S, B, Z) with S = L samples, value (B,).  Source: Kingma and Welling, equation 7.
     Of a sigmoid belief network it is ``layered_bound``, all by samples: each layer learns from a signal of its own.
     """
     if isinstance(model, SigmoidBeliefNetwork):
         return layered_bound(model, theta, x, noise, estimator)
     (reconstruction, kl), terms_pullback = elbo_terms(model, theta, x, noise, estimator)
-    return reconstruction - kl, lambda delbo: terms_pullback((delbo, -delbo))  # (objectives.2)
+    return reconstruction - kl, lambda delbo: terms_pullback((delbo, -delbo))  # (objectives.2), (bound.4)
 
 
 def elbo_terms(
@@ -133,7 +135,7 @@ def elbo_monte_carlo(
         return chain_bound(model, theta, x, noise, estimator, reduce)
     params, encoder_pullback = model.encoder.of_data(model.layout.views(theta)["encoder"], x)
     f = MonteCarloIntegrand(model, theta, x)
-    bound, expectation_pullback = estimator(model.posterior, params, noise, f, reduce)  # (objectives.4)
+    bound, expectation_pullback = estimator(model.posterior, params, noise, f, reduce)  # (objectives.4), (bound.2)
 
     def pullback(dbound: Array) -> tuple[Array, None, None]:
         dparams, dtheta = expectation_pullback(dbound)
@@ -163,7 +165,7 @@ class MonteCarloIntegrand:
             dparams, dz_posterior = posterior_pullback(-dvalues)
             return dparams, dz + prior_pullback(dvalues)[1] + dz_posterior, dtheta  # (objectives.5)
 
-        return log_likelihood + log_prior - log_posterior, pullback
+        return log_likelihood + log_prior - log_posterior, pullback  # (bound.1)
 
 
 def importance_weighted(
@@ -173,7 +175,7 @@ def importance_weighted(
 
     Shapes as in ``elbo``.  Source: Burda et al. 2015, equation 8.
     """
-    return elbo_monte_carlo(model, theta, x, noise, estimator, reduce=log_mean_exp)  # (objectives.6)
+    return elbo_monte_carlo(model, theta, x, noise, estimator, reduce=log_mean_exp)  # (objectives.6), (bound.5)
 
 
 def weighted_elbo(
@@ -251,7 +253,7 @@ def with_free_bits(model: VAE, free_bits: float) -> Divergence:
     """
     q, p = model.posterior, model.prior.family
     for family in (q, p):
-        if not hasattr(family, "params_per_value") or hasattr(family, "params_size") or family.support == "simplex":
+        if not has_independent_values(family):
             raise InputError(
                 f"free bits are per latent, but those of a {type(family).__name__} depend on each other; use kl_weight"
             )

@@ -1,109 +1,44 @@
-"""Equation, line, test: a label on a derivation page stands at a line of code and in a test, and the other way round.
-
-A label is a page's name and a number, in brackets.  With a letter behind the number it is a step on paper, which code
-and tests may leave out.
-"""
+"""Equation, line, test, exercise: a label on a derivation page stands in all of them, and the other way round."""
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-
-DEFINITION = re.compile(r"^\*\*\((?P<label>[a-z_]+\.\d+[a-z]?)\)\*\*$")
-REFERENCE = re.compile(r"\(([a-z_]+\.\d+[a-z]?)\)")
-MENTION = re.compile(r"(?<![\w.])([a-z_]+\.\d+)(?![\da-z])")
-
-Places = dict[str, list[str]]
-
-
-def find(pattern: re.Pattern[str], folder: Path, suffix: str) -> Places:
-    """Label -> the places, as ``file:line`` below the root, where ``pattern`` finds it."""
-    places: Places = defaultdict(list)
-    for file in sorted(folder.rglob(f"*{suffix}")):
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-            for label in pattern.findall(line):
-                places[label].append(f"{file.relative_to(folder.parent)}:{number}")
-    return dict(places)
-
-
-def is_step(label: str) -> bool:
-    return label[-1].isalpha()
-
-
-def prefix(label: str) -> str:
-    return label.partition(".")[0]
-
-
-def disagreements(root: Path) -> list[str]:
-    """One readable line for each label that is missing, doubled, out of order or in the wrong place."""
-    defined = find(DEFINITION, root / "derivations", ".md")
-    in_pages = find(REFERENCE, root / "derivations", ".md")
-    in_code = find(REFERENCE, root / "numvae", ".py")
-    in_tests = find(MENTION, root / "tests", ".py")
-    topics = {prefix(label) for label in defined | in_code}
-    return sorted(
-        [
-            *(
-                f"({label}) is defined more than once: {', '.join(places)}"
-                for label, places in defined.items()
-                if len(places) > 1
-            ),
-            *(
-                f"({label}) is used at {places[0]}, but no page in derivations/ defines it"
-                for label, places in (in_code | in_pages).items()
-                if label not in defined and prefix(label) in topics
-            ),
-            *(
-                f"({label}) is derived at {places[0]}, but stands at no line in numvae/ (steps take a letter)"
-                for label, places in defined.items()
-                if label not in in_code and not is_step(label)
-            ),
-            *(
-                f"({label}) stands at {places[0]}, but no test names it: put it into its case in tests/cases"
-                for label, places in in_code.items()
-                if label not in in_tests and not is_step(label)
-            ),
-            *(
-                f"({label}) is named at {places[0]}, but no page in derivations/ defines it"
-                for label, places in in_tests.items()
-                if label not in defined and label not in in_code and prefix(label) in topics
-            ),
-            *misplaced(root / "derivations"),
-        ]
-    )
-
-
-def misplaced(derivations: Path) -> list[str]:
-    """Definitions on another topic's page, out of order, or without an equation below."""
-    complaints = []
-    for page in sorted(derivations.glob("*.md")):
-        lines = page.read_text(encoding="utf-8").splitlines()
-        expected = 1
-        for number, line in enumerate(lines):
-            found = DEFINITION.match(line)
-            if not found:
-                continue
-            label, where = found["label"], f"derivations/{page.name}:{number + 1}"
-            if prefix(label) != page.stem.partition("-")[0]:
-                complaints.append(f"({label}) is defined at {where}, a page of another name")
-            if next((text for text in lines[number + 1 :] if text.strip()), "") != "```math":
-                complaints.append(f"({label}) at {where} has no equation directly below it")
-            if not is_step(label):
-                if label != f"{prefix(label)}.{expected}":
-                    complaints.append(f"({label}) at {where} is out of order: ({prefix(label)}.{expected}) comes next")
-                expected = int(label.split(".")[1]) + 1
-    return complaints
+from numvae.exercises.ladder import EXERCISES
+from tests.traceability import (
+    DEFINITION,
+    LADDER,
+    ROOT,
+    checked_steps,
+    disagreements,
+    in_code,
+    in_exercises,
+    in_pages,
+    in_tests,
+    is_step,
+)
 
 
 def test_every_equation_has_its_line_and_its_test() -> None:
     found = disagreements(ROOT)
     assert not found, "\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_an_exercise_and_its_equations_are_found_from_each_other_by_search(name: str) -> None:
+    """From the exercise to every page, line and test; and from the equation back to the exercise's file."""
+    exercise, file = EXERCISES[name], f"{LADDER}/{name}.py"
+    named = {*exercise.labels, *(misconception.label for misconception in exercise.misconceptions)}
+    searched = {label for label, places in in_exercises(ROOT).items() if any(file in place for place in places)}
+    assert searched == named, "a search for the label in quotes finds the file, and nothing else in it"
+    pages, code, tests = in_pages(ROOT, DEFINITION), in_code(ROOT), in_tests(ROOT) | checked_steps(ROOT)
+    for label in named:
+        assert label in pages
+        assert label in tests
+        assert label in code or is_step(label)
 
 
 # A small tree of the same form, whole, and then broken in each way the checker is there for.
@@ -128,6 +63,7 @@ WHOLE = {
     "derivations/made.md": PAGE,
     "numvae/made.py": '"""y = x  (made.1)."""\nz = y  # (made.2), by (made.1a)\n',
     "tests/cases.py": 'CASES = ["made.1 made.2", "other.7"]\n',
+    "numvae/exercises/ladder/make.py": 'EXERCISE = Exercise(labels=("made.1", "made.1a"))\n',
 }
 
 
@@ -200,6 +136,16 @@ def test_a_whole_tree_has_no_disagreements(tmp_path: Path) -> None:
             replaced("numvae/made.py", "(made.1a)", "(made.1c)"),
             "(made.1c) is used at numvae/made.py:2, but no page",
             id="code refers to no step",
+        ),
+        pytest.param(
+            replaced("numvae/exercises/ladder/make.py", "made.1a", "made.1c"),
+            "(made.1c) is asked for at numvae/exercises/ladder/make.py:1, but no page",
+            id="an exercise about nothing",
+        ),
+        pytest.param(
+            lambda: WHOLE | {"numvae/made.py": "", "numvae/exercises/ladder/make.py": "(made.2)"},
+            "(made.2) is derived at derivations/made.md:12, but stands at no line",
+            id="a line in an exercise alone",
         ),
         pytest.param(
             replaced("derivations/made.md", "**(made.2)**", "**(made.3)**"),
