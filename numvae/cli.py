@@ -15,7 +15,7 @@ import shlex
 import sys
 import traceback
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -299,20 +299,31 @@ def _reproduce(options: Namespace) -> int:
 def _learn(options: Namespace) -> int:
     from numvae.exercises.learn import learn
 
-    code = DONE
     try:
-        for reply in learn(options):
-            code = reply.code
-            if not options.json:
-                print(reply.text, flush=True)
-            elif reply.json is not None:
-                _print_json(reply.json)
-                sys.stdout.flush()
+        return _say(options, learn(options))
     except KeyboardInterrupt:
         if options.action != "watch":
             raise
         return DONE
+
+
+def _say(options: Namespace, replies: Iterable[Any]) -> int:
+    """Show each reply as it comes; the code of the last one."""
+    code = DONE
+    for reply in replies:
+        code = reply.code
+        if not options.json:
+            print(reply.text, flush=True)
+        elif reply.json is not None:
+            _print_json(reply.json)
+            sys.stdout.flush()
     return code
+
+
+def _bughunt(options: Namespace) -> int:
+    from numvae.exercises.bughunt import bughunt
+
+    return _say(options, bughunt(options))
 
 
 def _info(options: Namespace) -> int:
@@ -331,6 +342,7 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "variance": _variance,
     "reproduce": _reproduce,
     "learn": _learn,
+    "bughunt": _bughunt,
     "info": _info,
 }
 

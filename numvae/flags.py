@@ -130,9 +130,9 @@ def resumable_settings(options: argparse.Namespace) -> dict[str, Any]:
 def build_parser(command: str = "") -> argparse.ArgumentParser:
     """The parser of all commands; ``command`` names the one given.
 
-    For ``learn``, whose checks are to be quick, the settings of runs are left out: they take a moment to load.
+    For ``learn`` and ``bughunt``, which are to be quick, the settings of runs are left out: they take a moment to load.
     """
-    add_settings = _leave_out if command == "learn" else _add_settings
+    add_settings = _leave_out if command in ("learn", "bughunt") else _add_settings
     parser = Parser(
         prog="numvae",
         description="Variational auto-encoders in NumPy, every gradient derived, written by hand and proven.",
@@ -214,6 +214,7 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
     )
 
     _add_learn(commands)
+    _add_bughunt(commands)
 
     info = _command(commands, "info", "versions, devices, data; or what a run is and has reached")
     info.add_argument("run_folder", nargs="?", type=place, metavar="DIR", help="the folder of a run")
@@ -238,6 +239,10 @@ def _add_learn(commands: Any) -> None:
     reset = _command(actions, "reset", "begin an exercise anew; your work is kept beside it")
     solution = _command(actions, "solution", "show the solution of an exercise")
     solution.add_argument("--yes", action="store_true", help="even if you have not tried it yet")
+    notebooks = _command(actions, "notebooks", "write the exercises as notebooks, which nbgrader can grade")
+    notebooks.add_argument("folder", type=place, metavar="DIR", help="the folder, new or not")
+    notebooks.add_argument("--instructor", action="store_true", help="with the solutions, which nbgrader takes out")
+    notebooks.add_argument("--overwrite", action="store_true", help="also those that are there already")
     _command(
         actions, "selfcheck", "prove the exercises: every stub fails, every solution passes, every mistake is named"
     )
@@ -253,6 +258,27 @@ def _add_learn(commands: Any) -> None:
             "--time-limit", type=whole(1, MOST_SECONDS), default=10, metavar="N",
             help="seconds that your code may take (default: 10)",
         )  # fmt: skip
+
+
+def _add_bughunt(commands: Any) -> None:
+    """``bughunt``: which case, how to look at it, and what to say to it."""
+    hunt = _command(commands, "bughunt", "one bug in a running VAE: look at its curve and its gradient, and name it")
+    case = hunt.add_mutually_exclusive_group()
+    case.add_argument("--level", type=whole(1), default=1, metavar="N", help="from glaring to subtle (default: 1)")
+    case.add_argument("--random", action="store_true", help="any bug")
+    hunt.add_argument("--seed", type=whole(0), metavar="N", help="of data, weights and noise (default: 0)")
+    say = hunt.add_mutually_exclusive_group()
+    say.add_argument("--list", action="store_true", help="the levels")
+    say.add_argument("--answer", metavar="ID", help="what is wrong: an id of those offered, or its letter")
+    say.add_argument(
+        "--hint", type=whole(1, 3), nargs="?", const=1, metavar="N", help="the first N hints, of three (default: 1)"
+    )
+    say.add_argument("--reveal", action="store_true", help="say what is wrong")
+    hunt.add_argument("--parts", action="store_true", help="check the gradient with parts of the VAE switched off")
+    hunt.add_argument("--law", action="store_true", help="check samples, KL, likelihood, Adam and the loop")
+    hunt.add_argument("--estimator", action="store_true", help="check that the steps are right on average, and fresh")
+    hunt.add_argument("--out", type=place, metavar="DIR", help="also write pictures and a page into DIR")
+    hunt.add_argument("--score", type=place, metavar="FILE", help="keep the score in FILE")
 
 
 def _command(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:

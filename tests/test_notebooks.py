@@ -65,6 +65,7 @@ def test_there_are_lessons() -> None:
         "05_the_review_reproduced",
         "06_score_function_vs_reparameterisation",
         "07_discrete_latents",
+        "08_bug_hunt",
     ]
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from numvae.arrays import Array
 from numvae.datasets import draw_digits, fresh
@@ -58,10 +59,10 @@ class Setting:
 
     x: Array
     x_test: Array
-    labels: Array
+    labels: npt.NDArray[Any]
     """Of the test rows, for pictures."""
     theta: Array
-    orders: Array
+    orders: npt.NDArray[np.int64]
     noise: Array
 
 
@@ -104,9 +105,7 @@ def train(code: Code, setting: Setting) -> Outcome:
         return _pack(g) / len(x)
 
     with np.errstate(all="ignore"):  # where it diverges, that is to be seen in the curve
-        after = code.train_vae(
-            setting.theta, setting.x, setting.orders, setting.noise, BATCH, gradient, code.adam
-        )
+        after = code.train_vae(setting.theta, setting.x, setting.orders, setting.noise, BATCH, gradient, code.adam)
     return Outcome(np.array(bounds), unpack(after[-1]))
 
 

@@ -151,6 +151,17 @@ def _solution(options: Namespace) -> Iterator[Reply]:
     yield Reply(solution.rstrip("\n"), {"exercise": exercise.name, "solution": solution})
 
 
+def _notebooks(options: Namespace) -> Iterator[Reply]:
+    from numvae.exercises.notebooks import write_notebooks
+
+    written, kept = write_notebooks(options.folder, options.instructor, options.overwrite)
+    text = f"{_shown(options.folder)}: {len(written)} notebooks written"
+    if kept:
+        text += f", {len(kept)} kept as they are; --overwrite writes them anew"
+    names = {"written": [path.name for path in written], "kept": [path.name for path in kept]}
+    yield Reply(text, {"folder": str(options.folder)} | names)
+
+
 def _selfcheck(options: Namespace) -> Iterator[Reply]:
     from tqdm import tqdm
 
@@ -168,6 +179,7 @@ ACTIONS: dict[str, Callable[[Namespace], Iterator[Reply]]] = {
     "hint": _hint,
     "reset": _reset,
     "solution": _solution,
+    "notebooks": _notebooks,
     "selfcheck": _selfcheck,
 }
 
