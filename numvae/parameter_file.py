@@ -26,12 +26,20 @@ MUST_BE = {
     "greater_than": "above {gt:,.10g}",
     "greater_than_equal": "at least {ge:,.10g}",
     "int_type": "a whole number",
+    "less_than": "below {lt:,.10g}",
     "less_than_equal": "at most {le:,.10g}",
     "list_type": "a list of whole numbers like [500] or [500, 200]",
     "literal_error": "{expected}",
     "string_type": "text",
 }
 """What each of pydantic's types of errors asks for."""
+EXAMPLES = {
+    "optimizer_options": '{"beta1": 0.95}',
+    "prior_params": '{"log_std": 0.5}',
+    "schedule_options": '{"steps": 1000}',
+}
+LONG = 100
+"""Characters of names, beyond which the nearest says more than all of them."""
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -113,19 +121,20 @@ def _describe(problem: Any, known: Iterable[str], *, as_flag: bool) -> str:
         return f"{where}: {context['error']}"
     if kind not in MUST_BE:
         return f"{where}: {problem['msg']}, got {short(seen)}"
-    must_be = MUST_BE[kind].format(**context, example='{"steps": 1000}' if "schedule" in name else '{"beta1": 0.95}')
+    must_be = MUST_BE[kind].format(**context, example=EXAMPLES.get(name, "{}"))
     if kind == "list_type" and as_flag:
         must_be = "whole numbers like 500 or 500,200"
     if kind == "literal_error":
         must_be = must_be.replace("'", "")
-        return (
-            f"{where} must be {must_be}, got {short(seen)}{_nearest(seen, must_be.replace(' or ', ', ').split(', '))}"
-        )
+        near = _nearest(seen, must_be.replace(" or ", ", ").split(", "))
+        if near and len(must_be) > LONG:
+            return f"{where}: {short(seen)} is not known{near}"
+        return f"{where} must be {must_be}, got {short(seen)}{near}"
     return f"{where} must be {must_be}, got {short(seen)}"
 
 
 def _nearest(word: object, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word.lower(), known, n=1) if isinstance(word, str) else []
+    near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.65) if isinstance(word, str) else []
     return f", did you mean {near[0]}?" if near else ""
 
 

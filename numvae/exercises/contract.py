@@ -15,8 +15,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from numvae.arrays import Array
-
 __all__ = ["Draw", "Exercise", "Misconception", "Observation", "Observe", "of_rule"]
 
 Observation: TypeAlias = dict[str, Any]
@@ -95,8 +93,13 @@ class Exercise:
     - ``solution``: a right function, short and plain; the stub has its signature.
     - ``draw(rng, rows)``: arguments of pairwise distinct sizes for a batch of so many rows.
     - ``observe``: how the function is called and its outputs named, in the order of backpropagation.
-    - ``terms(draw) -> {output: {term: array}}``: what an output is a sum of, for least squares on the terms.
+    - ``terms(draw) -> {output: {term: array}}``: what an output is a sum of, for least squares on the terms.  A term
+      that is a sum itself may be given as ``{part: array}``.  Axes that the output lacks are summed over.
     - ``factors(draw) -> {name: array or number}``: what may have been forgotten, or put twice, by that name.
+    - ``readings``: ``{"½ log_std for log_std": draw -> draw}``: what may be taken for what, beside one argument for
+      another, which is tried anyway.
+    - ``trace``: what happens on the way, observed as the outputs are, where a learner's function calls functions that
+      it is given.  It is told when an output is wrong, and never wrong by itself.
     - ``differences``: of which argument a gradient is, so that finite differences can be shown beside it: {"dmean":
       "mean"}.
     - ``given``: lines that stand in the stub before what is to be written.
@@ -110,8 +113,10 @@ class Exercise:
     draw: Callable[[np.random.Generator, int], Draw]
     observe: Observe
     misconceptions: tuple[Misconception, ...] = ()
-    terms: Callable[[Draw], Mapping[str, Mapping[str, Array]]] | None = None
+    terms: Callable[[Draw], Mapping[str, Mapping[str, Any]]] | None = None
     factors: Callable[[Draw], Mapping[str, Any]] | None = None
+    readings: Mapping[str, Callable[[Draw], Draw]] = field(default_factory=dict)
+    trace: Observe | None = None
     differences: Mapping[str, str] = field(default_factory=dict)
     given: str = ""
 

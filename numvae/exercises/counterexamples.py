@@ -47,7 +47,7 @@ class Counterexample:
 
     def __str__(self) -> str:
         ratio = f", ratio {self.ratio:.4g}" if math.isfinite(self.ratio) else ""
-        line = f"{at(self.output, self.index)}: yours {self.found:.6g}, right {self.expected:.6g}{ratio}"
+        line = f"{at(self.output, self.index)}: yours {self.found + 0.0:.6g}, right {self.expected + 0.0:.6g}{ratio}"
         if math.isnan(self.numeric):
             return line + "."
         measured = f"{self.numeric:.6g} ± {self.error_bar:.0e} (step {self.step:.1g})"

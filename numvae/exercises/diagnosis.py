@@ -19,10 +19,12 @@ from numvae.exercises.calling import Account, account, alike, draws_noise, line_
 from numvae.exercises.comparing import numeric, rounding, same_numbers
 from numvae.exercises.contract import Draw, Exercise, Misconception, Observation
 from numvae.exercises.counterexamples import counterexample, follows
-from numvae.exercises.explaining import Explanation, Sample, explain
-from numvae.exercises.findings import Finding, Kind, Part, Status
+from numvae.exercises.explaining import Explanation, Sample, explain, opened
+from numvae.exercises.findings import OF_NUMBERS, Finding, Kind, Part, Status
 from numvae.exercises.forms import described, dtype_problem, inputs, kind_problem, shape_problem, structure_problem
-from numvae.exercises.readings import read_otherwise
+from numvae.exercises.places import where_wrong
+from numvae.exercises.properties import unlike_the_right_one
+from numvae.exercises.readings import read_one_term_otherwise, read_otherwise
 
 __all__ = ["diagnose", "draws_of"]
 
@@ -247,7 +249,7 @@ def _wrong(case: _Case) -> _Trouble | None:
     shown = counterexample(case.exercise, link, case.look, case.draws, found, expected)
     lines, inherited = _downstream(case, link, later)
     if explanation is None:
-        lines = (*_as_known(case, link, found), *lines)
+        lines = (*_as_known(case, link, found), _advice(case, link), *lines)
         what = "the first output that is wrong" if later else "wrong; everything else is right"
         line = f"{link} is {what if len(case.outputs) > 1 else 'wrong'}."
         explanation = Explanation(Kind.UNEXPLAINED, (line,), ())
@@ -268,7 +270,54 @@ def _explained(case: _Case, link: str) -> Explanation | None:
     reading = read_otherwise(case.exercise, link, samples)
     if plain is not None and reading is not None:
         return Explanation(Kind.READING, reading.lines + plain.lines[-1:], reading.changes + plain.changes)
-    return plain or reading or _swapped(case, link, mutually=False)
+    return (
+        plain
+        or reading
+        or read_one_term_otherwise(case.exercise, link, samples)
+        or explain(case.exercise, link, samples, closely=True)
+        or _swapped(case, link, mutually=False)
+        or _described(case, link, samples)
+    )
+
+
+def _described(case: _Case, link: str, samples: list[Sample]) -> Explanation | None:
+    """What can be said of numbers that no formula fits: what led to them, where they are wrong, and how they behave."""
+    found = [
+        _inside(case),
+        where_wrong(link, samples),
+        unlike_the_right_one(case.exercise, link, case.look, samples),
+    ]
+    told = [explanation for explanation in found if explanation is not None]
+    if not told:
+        return None
+    lines = tuple(line for explanation in told for line in explanation.lines)
+    return Explanation(told[0].kind, lines, tuple(change for explanation in told for change in explanation.changes))
+
+
+def _inside(case: _Case) -> Explanation | None:
+    """The first difference on the way to the outputs, where an exercise can be watched."""
+    if case.exercise.trace is None:
+        return None
+    trace = case.exercise.trace
+    yours, right = (account(f, trace, case.draws[0]).observation for f in (case.function, case.exercise.solution))
+    if yours is None or right is None:
+        return None
+    for name, expected in right.items():
+        if name not in yours:
+            return Explanation(Kind.INSIDE, (f"The {name} is missing: there is no such step.",), (name,))
+        if not (numeric(yours[name]) and same_numbers(yours[name], expected)):
+            line = f"The {name} is the first that is wrong: it is {_short(yours[name])}, right is {_short(expected)}."
+            return Explanation(Kind.INSIDE, (line,), (name,))
+    return None
+
+
+def _short(value: Any) -> str:
+    """A number, or the beginning of an array."""
+    if not numeric(value):
+        return described(value)
+    array = np.asarray(value)
+    told = ", ".join(f"{number:.4g}" for number in array.flat[:3])
+    return told if not array.ndim else f"[{told}{', …' if array.size > 3 else ''}]"
 
 
 def _swapped(case: _Case, link: str, mutually: bool) -> Explanation | None:
@@ -290,7 +339,7 @@ def _swapped(case: _Case, link: str, mutually: bool) -> Explanation | None:
 def _samples(case: _Case, link: str) -> list[Sample]:
     """An output at every draw; at more of them where it has few entries."""
     samples = [
-        Sample(draw, (mine.observation or {})[link], expected[link], expected, allowed[link])
+        Sample(draw, (mine.observation or {})[link], expected[link], expected, allowed[link], mine.observation or {})
         for draw, mine, expected, allowed in zip(case.draws, case.yours, case.expected, case.allowed, strict=True)
     ]
     if sum(np.size(s.expected) for s in samples) < FEW:
@@ -300,6 +349,15 @@ def _samples(case: _Case, link: str) -> list[Sample]:
             if found is not None and numeric(found[link]) and np.shape(found[link]) == np.shape(expected[link]):
                 samples.append(Sample(draw, found[link], expected[link], expected))
     return samples
+
+
+def _advice(case: _Case, link: str) -> str:
+    """What to do about an output that nothing explains."""
+    terms = opened(case.exercise.terms(case.draws[0])).get(link, {}) if case.exercise.terms else {}
+    more = "No single term, factor or argument explains it, so more than one thing may be wrong"
+    if len(terms) < 2:
+        return f"{more}: print what it is made of, step by step, for the smallest batch."
+    return f"{more}. It should be the sum of {_and([f'“{name}”' for name in terms])}: look at each by itself."
 
 
 def _downstream(case: _Case, link: str, later: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -396,7 +454,7 @@ def _same_output(found: Any, known: Any, allowed: Any) -> bool:
 
 def _hints(case: _Case, trouble: _Trouble) -> tuple[str, ...]:
     """Hints for a mistake without a name of its own."""
-    if trouble.kind in (Kind.TERMS, Kind.FACTOR, Kind.READING, Kind.UNEXPLAINED, Kind.SWAPPED):
+    if trouble.kind in OF_NUMBERS:
         page = case.exercise.labels[0].partition(".")[0]
         return (
             f"Look at {trouble.link} alone: everything before it is right.",

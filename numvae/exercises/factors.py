@@ -6,7 +6,7 @@ Derivation: ``derivations/diagnosis.md``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -27,6 +27,7 @@ VULGAR = {
     Fraction(3, 4): "¾",
 }
 POWERS = {1.0: "", 2.0: "²", 3.0: "³", 4.0: "⁴"}
+ENOUGH = 48
 SIMPLE = 1e-7
 ZERO = 1e-11
 
@@ -66,14 +67,43 @@ class Monomial:
         divisor = "·".join(below)
         return sign + "·".join(above) + (f"/({divisor})" if len(below) > 1 else f"/{divisor}" if below else "")
 
+    def story(self, coefficient: float, counts: Collection[str] = (), right: Monomial | None = None) -> str:
+        """What happened to something that is this times too large: ``lacks the factor σ``, ``has h where k belongs``.
+
+        ``counts``: which of the factors are sizes.  ``right``: the right product, where it is known as one.
+        """
+        turned = [
+            (turned_over(name), -power) if power < 0 and turned_over(name) else (name, power)
+            for name, power in self.powers
+        ]
+        powers = turned if said(coefficient) == "1" else []
+        if len(powers) == 1 and abs(powers[0][1]) == 1:
+            ((name, power),) = powers
+            if name in counts:
+                return f"is {'multiplied' if power > 0 else 'divided'} by {name}, and should not be"
+            return f"has the factor {name} once too often" if power > 0 else f"lacks the factor {name}"
+        if len(powers) == 2 and sum(power for _, power in powers) == 0:
+            (there, power), (missing, _) = sorted(powers, key=lambda p: -p[1])
+            there_now, due = plain((there, power)), plain((missing, power))
+            if right is not None and dict(right.powers).get(there, 0) < 0:
+                return f"is divided by {due} where it should be by {there_now}"
+            return f"has {there_now} where {due} belongs"
+        return f"is off by the factor {self.times(coefficient)}"
+
     def __str__(self) -> str:
         return self.times(1.0)
 
 
+def lacking(name: str, often: str) -> str:
+    """``lacks the factor σ``."""
+    return f"lacks the factor {name}" + (" twice" if often == "twice" else "")
+
+
 def raised(name: str, power: float) -> str:
     """A factor's name with its power, in brackets where it is more than a name."""
-    compound = any(sign in name for sign in " +-/·*^²³")
-    base = f"({name})" if compound else name
+    rooted = name.startswith("√(") and name.endswith(")")
+    compound = any(sign in name for sign in "+-/·*^²³") or (" " in name and power != 1)
+    base = f"({name})" if compound and not rooted else name
     return f"√{base}" if power == 0.5 else base + POWERS.get(power, f"^{power:g}")
 
 
@@ -90,7 +120,10 @@ def plain(factor: tuple[str, float]) -> str:
 
 
 def monomials(names: Sequence[str], most: int = 2, highest: int = 2) -> Iterator[Monomial]:
-    """All products of at most so many factors to the powers ±1 to ±highest, and their roots; the plainest first."""
+    """All products of at most so many factors to the powers ±1 to ±highest, and their roots; the plainest first.
+
+    Three factors are to the powers ±1 alone.
+    """
     for row in _powers(len(names), most, highest):
         yield _named(names, row)
 
@@ -105,12 +138,13 @@ def fitting(
     if not names:
         return
     with np.errstate(all="ignore"):
-        telling = np.isfinite(ratio) & (ratio != 0)
+        telling = np.flatnonzero(np.isfinite(ratio) & (ratio != 0))
+        telling = telling[:: len(telling) // ENOUGH + 1]  # the fit that follows looks at all of them
         logs = np.stack([np.log(np.abs(factors[name][telling])) for name in names])
         logs[~np.isfinite(logs)] = 1e9  # a factor of 0 cannot be in it
         table = _powers(len(names), most, highest)
         rest = np.log(np.abs(ratio[telling])) - table @ logs  # (diagnosis.6)
-    for row in table[np.ptp(rest, axis=1) < 1e-6] if telling.any() else ():
+    for row in table[np.ptp(rest, axis=1) < 1e-6] if telling.size else ():
         yield _named(names, row)
 
 
@@ -122,7 +156,7 @@ def _powers(count: int, most: int, highest: int) -> Array:
         [dict(zip(chosen, exponents, strict=True)).get(k, 0) for k in range(count)]
         for size in range(1, most + 1)
         for chosen in combinations(range(count), size)
-        for exponents in product(powers, repeat=size)
+        for exponents in product(powers if size < 3 else (1, -1), repeat=size)
     ]
     roots = [[power if k == root else 0 for k in range(count)] for root in range(count) for power in (0.5, -0.5)]
     table = np.array(rows + roots, dtype=np.float64).reshape(-1, count)
@@ -134,7 +168,7 @@ def _named(names: Sequence[str], row: Array) -> Monomial:
 
 
 def fitted(factor: Any, shape: tuple[int, ...]) -> Array | None:
-    """A factor with axes of length 1 put in so that it broadcasts to a shape; None where none do.
+    """A factor with axes of length 1 put in, or taken out, so that it broadcasts to a shape; None where none do.
 
     Which axis is which shows in their lengths, as those are pairwise distinct.
 
@@ -142,9 +176,9 @@ def fitted(factor: Any, shape: tuple[int, ...]) -> Array | None:
     (3, 1, 6)
     """
     value = np.asarray(factor, dtype=np.float64)
-    lengths, own = [], list(value.shape)
+    lengths, own = [], [length for length in value.shape if length != 1]
     for length in reversed(shape):
-        lengths.append(own.pop() if own and own[-1] in (1, length) else 1)
+        lengths.append(own.pop() if own and own[-1] == length else 1)
     return None if own else value.reshape(lengths[::-1])
 
 

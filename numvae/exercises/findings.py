@@ -7,7 +7,7 @@ from enum import StrEnum
 from html import escape
 from typing import Any
 
-from numvae.checks.reports import Grade, Report, Row
+from numvae.checks.reports import Grade, Report, Row, badge, table
 from numvae.errors import CheckError
 
 __all__ = ["ExerciseError", "Finding", "Kind", "Part", "Status"]
@@ -30,10 +30,23 @@ class Kind(StrEnum):
     TERMS = "terms"
     FACTOR = "factor"
     READING = "reading"
+    INSIDE = "inside"
+    PLACE = "place"
+    PROPERTY = "property"
     UNEXPLAINED = "unexplained"
 
 
-ABOUT_EQUATIONS = {Kind.SHAPE, Kind.NOT_FINITE, Kind.SWAPPED, Kind.TERMS, Kind.FACTOR, Kind.READING, Kind.UNEXPLAINED}
+OF_NUMBERS = {
+    Kind.SWAPPED,
+    Kind.TERMS,
+    Kind.FACTOR,
+    Kind.READING,
+    Kind.INSIDE,
+    Kind.PLACE,
+    Kind.PROPERTY,
+    Kind.UNEXPLAINED,
+}
+ABOUT_EQUATIONS = {Kind.SHAPE, Kind.NOT_FINITE} | OF_NUMBERS
 
 
 class Status(StrEnum):
@@ -44,8 +57,9 @@ class Status(StrEnum):
     ERROR = "error"
 
 
-GRADES = {Status.PASS: Grade.HAPPY, Status.FAIL: Grade.WRONG, Status.ERROR: Grade.WRONG}
+GRADES = {Status.PASS: Grade.HAPPY, Status.FAIL: Grade.WRONG, Status.ERROR: Grade.NONE}
 VERDICTS = {Status.PASS: "right", Status.FAIL: "wrong", Status.ERROR: "not reached"}
+SPACED = 'style="margin: 0.3em 0"'
 
 
 @dataclass(frozen=True)
@@ -129,7 +143,9 @@ class Finding(Report):
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """One line per part."""
+        """One line per part, if any was reached."""
+        if all(part.status is Status.ERROR for part in self.tests):
+            return ()
         return tuple(
             Row((part.name, "inherited?"), Grade.INCONCLUSIVE)
             if part.inherited
@@ -141,7 +157,8 @@ class Finding(Report):
         """Raises ``ExerciseError`` with one readable line if the exercise is not solved."""
         __tracebackhide__ = True
         if not self.ok:
-            raise ExerciseError(" ".join([f"{self.exercise}: {self.verdict}", *self.text[:1]])) from None
+            verdict = self.verdict if self.verdict.endswith((".", "?", "!")) else f"{self.verdict}."
+            raise ExerciseError(" ".join([f"{self.exercise}: {verdict}", *self.text[:1]])) from None
 
     def __str__(self) -> str:
         mark = "✓" if self.ok else "✗"
@@ -151,10 +168,19 @@ class Finding(Report):
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        """The report's fragment, with each hint folded away until it is asked for."""
-        folded = "".join(
-            f'<details style="margin: 0.3em 0"><summary>Hint {number}</summary>{escape(hint)}</details>'
+        """What to mend and what explains it, each hint folded away until it is asked for, and below the parts."""
+        started = self.kind is not Kind.NOT_STARTED
+        grade = Grade.HAPPY if self.ok else Grade.WRONG if started else Grade.NONE
+        verdict = "right" if self.ok else "not right yet" if started else "not started"
+        lines = [] if self.ok else [f"<p {SPACED}>{escape(self.verdict)}</p>"]
+        lines += [f'<p style="margin: 0; opacity: 0.75">{escape(note)}</p>' for note in self.notes]
+        lines += [
+            f"<details {SPACED}><summary>Hint {number}</summary>{escape(hint)}</details>"
             for number, hint in enumerate(self.hints, 1)
             if not self.ok
+        ]
+        return (
+            '<div style="font: 13px/1.5 system-ui, sans-serif; overflow-x: auto">'
+            f"<p {SPACED}><strong>{escape(self.title)}</strong> {badge(verdict, grade)}</p>"
+            f"{''.join(lines)}{table(self.header, self.rows)}</div>"
         )
-        return f'<div style="font: 13px/1.5 system-ui, sans-serif">{super()._repr_html_()}{folded}</div>'

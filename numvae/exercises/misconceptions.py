@@ -1,4 +1,4 @@
-"""All misconceptions of the ladder, by id: what the diagnosis knows, what the bug hunt plants, what our suite rejects."""
+"""The ladder's misconceptions, by id: what the diagnosis knows, what the bug hunt plants, what our tests catch."""
 
 from __future__ import annotations
 

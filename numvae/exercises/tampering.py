@@ -23,7 +23,7 @@ def snapshot() -> Snapshot:
         (owner, name): (value, _code(value))
         for owner, names in _owners().items()
         for name, value in names.items()
-        if not isinstance(value, ModuleType)
+        if not isinstance(value, ModuleType) and name != "_"  # what the interpreter showed last
     }
 
 

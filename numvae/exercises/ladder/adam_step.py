@@ -53,8 +53,10 @@ def terms(draw: Draw) -> dict[str, dict[str, Any]]:
 
 
 def factors(draw: Draw) -> dict[str, Any]:
-    """What may be there once too often or too rarely."""
+    """What may be there once too often or too rarely; m_t and v_t are those after this step."""
     a = draw.arguments
+    _, m, v = adam_step(**a)
+    m_hat, v_hat, epsilon = m / (1 - a["beta1"] ** a["t"]), v / (1 - a["beta2"] ** a["t"]), a["epsilon"]
     return {
         "1 - beta1": 1 - a["beta1"],
         "1 - beta2": 1 - a["beta2"],
@@ -62,6 +64,12 @@ def factors(draw: Draw) -> dict[str, Any]:
         "1 - beta2^t": 1 - a["beta2"] ** a["t"],
         "gradient": a["gradient"],
         "step_size": a["step_size"],
+        "m_t": m,
+        "m_hat": m_hat,
+        "√v_t + epsilon": np.sqrt(v) + epsilon,
+        "√v_hat + epsilon": np.sqrt(v_hat) + epsilon,
+        "√(v_hat + epsilon)": np.sqrt(v_hat + epsilon),
+        "v_hat + epsilon": v_hat + epsilon,
         "2": 2.0,
     }
 
@@ -150,6 +158,7 @@ EXERCISE = Exercise(
                 "Two lines of Algorithm 1 carry a hat.",
             ),
             link="theta",
+            truth="step_size·m_t/(√v_t + epsilon) for step",
             source="public Adam code",
             proof="law",
         ),
@@ -164,6 +173,7 @@ EXERCISE = Exercise(
                 "The betas are raised to a power in the correction.",
             ),
             link="theta",
+            truth="1 for t",
             source="Adam's t counted per epoch, in public training loops",
             proof="law",
         ),
@@ -178,6 +188,7 @@ EXERCISE = Exercise(
                 "Look where the root ends in Algorithm 1.",
             ),
             link="theta",
+            truth="step × (√v_hat + epsilon)/√(v_hat + epsilon)",
             source="RMSProp variants; public Adam code",
             proof="law",
         ),
@@ -207,6 +218,7 @@ EXERCISE = Exercise(
                 "v has the units of the gradient squared.",
             ),
             link="theta",
+            truth="step × (√v_hat + epsilon)/(v_hat + epsilon)",
             source="public Adam code",
             proof="law",
         ),
@@ -221,6 +233,7 @@ EXERCISE = Exercise(
                 "In which order do the lines of Algorithm 1 stand?",
             ),
             link="theta",
+            truth="independent of gradient",
             source="public Adam code",
             proof="law",
         ),

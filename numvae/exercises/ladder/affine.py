@@ -170,6 +170,7 @@ EXERCISE = Exercise(
                 "dx[r, i] pairs dy[r, j] with W[i, j].",
             ),
             link="dx",
+            truth="W reshaped for W transposed",
             source="shape errors silenced by reshape",
         ),
         Misconception(

@@ -34,17 +34,18 @@ def draw(rng: np.random.Generator, rows: int) -> Draw:
 
 
 def terms(draw: Draw) -> dict[str, dict[str, Any]]:
-    """What each output is a sum of."""
+    """What each output is a sum of; the KL's share before its sum over latents."""
     log_likelihood, mean, log_std = draw.arguments.values()
     variance, d = np.exp(2 * log_std), draw.cotangent[:, None]
+    half = np.full(mean.shape, 0.5)
     return {
         "bound": {
             "log-likelihood": np.mean(log_likelihood, axis=0),
-            "-KL": -0.5 * np.sum(mean**2 + variance - 1 - 2 * log_std, axis=-1),
+            "-KL": {"-½ mean²": -0.5 * mean**2, "-½ std²": -0.5 * variance, "½": half, "log_std": log_std},
         },
         "dlog_likelihood": {"dbound/S": np.ones_like(log_likelihood) * draw.cotangent / len(log_likelihood)},
         "dmean": {"-KL": -d * mean},
-        "dlog_std": {"-KL": -d * (variance - 1)},
+        "dlog_std": {"-KL": {"-std²": -d * variance, "1": d * np.ones_like(mean)}},
     }
 
 

@@ -33,9 +33,10 @@ def terms(draw: Draw) -> dict[str, dict[str, Any]]:
     """What each output is a sum of; those of the value before the sum over features."""
     logits, x = draw.arguments.values()
     d, p = draw.cotangent[:, None], 0.5 * (1 + np.tanh(0.5 * logits))
-    softplus = np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits)))
+    ramp, correction = np.maximum(logits, 0), np.log1p(np.exp(-np.abs(logits)))
+    softplus = {"-max(logit, 0)": -ramp, "-log(1 + exp(-|logit|))": -correction}
     return {
-        "log_prob": {"x logit": x * logits, "-softplus(logit)": -softplus},
+        "log_prob": {"x logit": x * logits, "-softplus(logit)": softplus},
         "dlogits": {"x": d * x, "-p": -d * p},
     }
 
@@ -139,6 +140,7 @@ EXERCISE = Exercise(
                 "The clip cures a log of 0. Work from the logit, and there is no log of 0.",
             ),
             link="log_prob",
+            truth="where logits gets large",
             source="`log(p + 1e-7)` in public code",
             proof="law",
         ),
@@ -209,6 +211,7 @@ EXERCISE = Exercise(
                 "What is the slope of softplus?",
             ),
             link="dlogits",
+            truth="-dlog_prob·logits for -p",
         ),
     ),
 )

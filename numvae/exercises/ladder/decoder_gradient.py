@@ -44,28 +44,30 @@ def observe(function: Any, draw: Draw) -> Observation:
 
 
 def terms(draw: Draw) -> dict[str, dict[str, Any]]:
-    """What each output is a sum of; dW5 and dW4 still apart by row, (B, in, out)."""
+    """What each output is a sum of, apart by row still: (B, in, out) for weights, (B, out) for biases."""
     z, W4, b4, W5, b5, x = draw.arguments.values()
     d, k = draw.cotangent[:, None], np.tanh(z @ W4 + b4)
     logits = k @ W5 + b5
-    dlogits = d * (x - 1 / (1 + np.exp(-logits)))
+    p = 1 / (1 + np.exp(-logits))
+    dlogits, dk = {"x": d * x, "-p": -d * p}, d * (x - p) @ W5.T
+    da = {"1": dk, "-k²": -dk * k**2}
     return {
-        "log_likelihood": {
-            "x logits": np.sum(x * logits, axis=1),
-            "-softplus": -np.sum(np.logaddexp(0, logits), axis=1),
-        },
-        "dW5": {"likelihood": k[:, :, None] * dlogits[:, None, :]},
-        "dW4": {"likelihood": z[:, :, None] * (dlogits @ W5.T * (1 - k**2))[:, None, :]},
+        "log_likelihood": {"x logits": x * logits, "-softplus": -np.logaddexp(0, logits)},
+        "dW5": {"likelihood": {name: k[:, :, None] * part[:, None, :] for name, part in dlogits.items()}},
+        "db5": {"likelihood": dlogits},
+        "dW4": {"likelihood": {name: z[:, :, None] * part[:, None, :] for name, part in da.items()}},
+        "db4": {"likelihood": da},
+        "dz": {"likelihood": {name: part[:, None, :] * W4 for name, part in da.items()}},
     }
 
 
 def factors(draw: Draw) -> dict[str, Any]:
-    """What may be there once too often or too rarely; in the shape (B, 1, out) where it is for a weight."""
+    """What may be there once too often or too rarely, or in the place of another."""
     z, W4, b4, W5, b5, _ = draw.arguments.values()
     k = np.tanh(z @ W4 + b4)
     p = 1 / (1 + np.exp(-(k @ W5 + b5)))
-    slopes = {"p (1 - p)": (p * (1 - p))[:, None, :], "1 - k²": (1 - k**2)[:, None, :], "1 - z²": 1 - z**2}
-    return slopes | {"B": float(draw.rows), "D": float(b5.size), "H": float(b4.size)}
+    slopes = {"p (1 - p)": p * (1 - p), "1 - k²": 1 - k**2, "1 - tanh(k)²": 1 - np.tanh(k) ** 2, "1 - z²": 1 - z**2}
+    return slopes | {"k": k, "k (1 - k)": k * (1 - k), "B": float(draw.rows), "D": float(b5.size), "H": float(b4.size)}
 
 
 def _back(z, W4, W5, k, dlogits, slope):
@@ -214,6 +216,7 @@ EXERCISE = Exercise(
                 "k has been through the tanh once.",
             ),
             link="dW4",
+            truth="likelihood × (1 - tanh(k)²)/(1 - k²)",
             source="course forums: Wrong values for dW1",
         ),
         Misconception(

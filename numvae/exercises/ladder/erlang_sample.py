@@ -115,6 +115,7 @@ EXERCISE = Exercise(
                 "Long and short waits even out, if they are independent.",
             ),
             link="z",
+            truth="noise[0] everywhere for noise",
             proof="law",
         ),
         Misconception(
@@ -142,6 +143,7 @@ EXERCISE = Exercise(
                 "First make K waits, then add.",
             ),
             link="z",
+            truth="the mean of noise over its first axis for noise",
             proof="law",
         ),
         Misconception(

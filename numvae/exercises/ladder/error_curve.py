@@ -43,7 +43,9 @@ def terms(draw: Draw) -> dict[str, dict[str, Any]]:
 
 def factors(draw: Draw) -> dict[str, Any]:
     """What may be there once too often or too rarely."""
-    return {"|slope|": abs(draw.arguments["slope"]), "|value|": abs(draw.arguments["value"]), "2": 2.0}
+    _, value, slope, third, dtype = draw.arguments.values()
+    cubed = 3 * float(np.finfo(dtype).eps) * abs(value) / abs(third)
+    return {"|slope|": abs(slope), "|value|": abs(value), "3 epsilon |value|/|third|": cubed, "2": 2.0}
 
 
 def no_rounding(steps, value, slope, third, dtype):
@@ -162,6 +164,7 @@ EXERCISE = Exercise(
                 "Set the derivative in h to zero. Which power of h is left?",
             ),
             link="best",
+            truth="√(3 epsilon |value|/|third|) for best",
             source="Numerical Recipes, section 5.7, has both",
         ),
     ),

@@ -127,6 +127,7 @@ EXERCISE = Exercise(
                 "Solve 1 - exp(-rate z) = u once more.",
             ),
             link="z",
+            truth="1 - noise for noise",
             source="public code of inverse-CDF samplers",
             proof="law",
         ),

@@ -49,6 +49,17 @@ def observe(function: Callable[..., Any], draw: Draw) -> Observation:
     return {"gradient": function(f, x.copy(), step)}
 
 
+def terms(draw: Draw) -> dict[str, dict[str, Any]]:
+    """A central difference is half of what f gains on the way to either side."""
+    f, x, step = draw.arguments.values()
+    above, below = np.empty(x.shape), np.empty(x.shape)
+    for place in np.ndindex(x.shape):
+        move = np.zeros(x.shape)
+        move[place] = step
+        above[place], below[place] = f(x + move) - f(x), f(x) - f(x - move)
+    return {"gradient": {"f(x + step) - f(x)": above / (2 * step), "f(x) - f(x - step)": below / (2 * step)}}
+
+
 def factors(draw: Draw) -> dict[str, Any]:
     """What may be there once too often or too rarely."""
     return {"2": 2.0, "step": draw.arguments["step"]}
@@ -106,6 +117,7 @@ EXERCISE = Exercise(
     solution=finite_difference,
     draw=draw,
     observe=observe,
+    terms=terms,
     factors=factors,
     misconceptions=(
         Misconception(
@@ -119,6 +131,7 @@ EXERCISE = Exercise(
                 "The point x itself does not occur in a central difference.",
             ),
             link="gradient",
+            truth="f(x) - f(x - step) × 0",
             source="CS231n notes, on gradient checks",
         ),
         Misconception(
@@ -158,6 +171,7 @@ EXERCISE = Exercise(
                 "What does x + step do to an array x?",
             ),
             link="gradient",
+            truth="the same everywhere",
         ),
     ),
 )

@@ -107,6 +107,7 @@ EXERCISE = Exercise(
                 "It is the same kink as in a ReLU.",
             ),
             link="dkl",
+            truth="dcost for dkl",
             source="value clamped after the backward pass was written",
         ),
         Misconception(
@@ -120,6 +121,7 @@ EXERCISE = Exercise(
                 "Every term of the sum is at least the floor.",
             ),
             link="cost",
+            truth="0 for floor",
             source="clamp after sum in public VAEs",
             proof="law",
         ),

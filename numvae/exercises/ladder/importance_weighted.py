@@ -38,7 +38,7 @@ def draw(rng: np.random.Generator, rows: int) -> Draw:
 
 
 def terms(draw: Draw) -> dict[str, dict[str, Any]]:
-    """What each gradient is a sum of; the bound is a logarithm of a sum, and no sum itself."""
+    """What each gradient is a sum of, apart by sample still; the bound is a logarithm of a sum, and no sum itself."""
     log_likelihood, mean, log_std, noise = draw.arguments.values()
     std = np.exp(log_std)
     z = mean + std * noise
@@ -46,18 +46,22 @@ def terms(draw: Draw) -> dict[str, dict[str, Any]]:
     d = dlog_w[..., None]
     return {
         "dlog_likelihood": {"dbound·weight": dlog_w},
-        "dmean": {"log prior": np.sum(-d * z, axis=0)},
-        "dlog_std": {"log prior": np.sum(-d * z * std * noise, axis=0), "-log q": np.sum(d, axis=0) + 0 * std},
+        "dmean": {"log prior": -d * z},
+        "dlog_std": {"log prior": -d * z * std * noise, "-log q": d + 0 * noise},
     }
 
 
 def factors(draw: Draw) -> dict[str, Any]:
     """What may be there once too often or too rarely."""
     log_w = _log_weights(**draw.arguments)
+    weight = _normalised(log_w)
     return {
-        "weight": _normalised(log_w),
+        "log w": log_w,
+        "weight": weight,
         "Σ weights": np.sum(np.exp(log_w - np.max(log_w, axis=0)), axis=0),
+        "log w - Σ weight log w": log_w - np.sum(weight * log_w, axis=0),
         "S": float(len(log_w)),
+        "z": draw.arguments["mean"] + np.exp(draw.arguments["log_std"]) * draw.arguments["noise"],
         "std": np.exp(draw.arguments["log_std"]),
         "2": 2.0,
     }
@@ -163,6 +167,7 @@ EXERCISE = Exercise(
                 "Which comes first, the mean or the logarithm?",
             ),
             link="bound",
+            truth="mean log w for bound",
             source="public importance-weighted code",
             proof="law",
         ),
@@ -205,6 +210,7 @@ EXERCISE = Exercise(
                 "If the weights are allowed to move as well, a second part appears that does not belong there.",
             ),
             link="dlog_likelihood",
+            truth="dbound·weight·(log w - Σ weight log w) added",
             source="missing detach() on the weights of public PyTorch code",
         ),
         Misconception(
@@ -218,6 +224,7 @@ EXERCISE = Exercise(
                 "The first axis is that of the samples.",
             ),
             link="dlog_likelihood",
+            truth="mixes rows",
             source="softmax(dim=-1) on (S, B)",
         ),
         Misconception(

@@ -140,6 +140,7 @@ EXERCISE = Exercise(
                 "By Jensen's inequality yours is the ELBO, and this one lies above it.",
             ),
             link="bound",
+            truth="mean values for bound",
             source="importance-weighted bounds that turn out to be ELBOs",
             proof="law",
         ),

@@ -38,7 +38,11 @@ def terms(draw: Draw) -> dict[str, dict[str, Any]]:
     return {
         "estimate": {
             "N/M Σ log-likelihood": scale * np.sum(log_likelihood),
-            "log p(theta)": 0.5 * np.sum(np.log(precision / (2 * np.pi)) - precision * theta**2),
+            "log p(theta)": {
+                "½ log precision": 0.5 * theta.size * np.log(precision),
+                "-½ log 2π": -0.5 * theta.size * np.log(2 * np.pi),
+                "-½ precision theta²": -0.5 * np.sum(precision * theta**2),
+            },
         },
         "dlog_likelihood": {"N/M": d * scale * np.ones_like(log_likelihood)},
         "dtheta": {"-precision theta": -d * precision * theta},

@@ -42,17 +42,24 @@ def draw(rng: np.random.Generator, rows: int) -> Draw:
 def terms(draw: Draw) -> dict[str, dict[str, Any]]:
     """What each output is a sum of."""
     log_likelihood, mean, log_std, noise = draw.arguments.values()
-    std, d, half_log_2pi = np.exp(log_std), draw.cotangent[:, None], 0.5 * np.log(2 * np.pi)
-    z = mean + std * noise
+    std, d, constant = np.exp(log_std), draw.cotangent[:, None], mean.shape[-1] * 0.5 * np.log(2 * np.pi)
+    z, nothing = mean + std * noise, 0 * draw.cotangent
     return {
         "bound": {
             "log-likelihood": np.mean(log_likelihood, axis=0),
-            "log prior": np.mean(np.sum(-half_log_2pi - 0.5 * z**2, axis=-1), axis=0),
-            "-log q": np.mean(np.sum(half_log_2pi + log_std + 0.5 * noise**2, axis=-1), axis=0),
+            "log prior": {
+                "-½ log 2π of log p(z)": nothing - constant,
+                "-½ z²": -0.5 * np.mean(np.sum(z**2, axis=-1), axis=0),
+            },
+            "-log q": {
+                "½ log 2π of -log q": nothing + constant,
+                "log_std": np.sum(log_std, axis=-1),
+                "½ noise²": 0.5 * np.mean(np.sum(noise**2, axis=-1), axis=0),
+            },
         },
         "dlog_likelihood": {"dbound/S": np.ones_like(log_likelihood) * draw.cotangent / len(noise)},
-        "dmean": {"log prior": -d * np.mean(z, axis=0)},
-        "dlog_std": {"log prior": -d * np.mean(z * std * noise, axis=0), "-log q": d * np.ones_like(std)},
+        "dmean": {"log prior": -d * z / len(noise)},
+        "dlog_std": {"log prior": -d * z * std * noise / len(noise), "-log q": d * np.ones_like(std)},
     }
 
 
@@ -198,6 +205,7 @@ EXERCISE = Exercise(
                 "Put brackets around all three logarithms before you average.",
             ),
             link="bound",
+            truth="noise[-1] everywhere for noise in -log q",
             source="erratum 002-3",
             proof="law",
         ),

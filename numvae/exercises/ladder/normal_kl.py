@@ -284,6 +284,7 @@ EXERCISE = Exercise(
                 "A precision multiplies the squares, and its root the density.",
             ),
             link="kl",
+            truth="1 for alpha",
             proof="law",
         ),
         Misconception(

@@ -37,20 +37,26 @@ def observe(function: Callable[..., Any], draw: Draw) -> Observation:
 
 
 def terms(draw: Draw) -> dict[str, dict[str, Any]]:
-    """What each output is a sum of: 1 - h² has two parts."""
+    """What each output is a sum of, apart by row or by hidden unit still: 1 - h² has two parts."""
     W1, b1, W2, b2, x = draw.arguments.values()
     h, dy = np.tanh(x @ W1 + b1), draw.cotangent
     dh = dy @ W2.T
+    da = {"1": dh, "-h²": -dh * h**2}
     return {
-        "y": {"h W2": h @ W2, "b2": np.broadcast_to(b2, dy.shape)},
-        "dW1": {"1": x.T @ dh, "-h²": -x.T @ (dh * h**2)},
-        "db1": {"1": dh.sum(axis=0), "-h²": -(dh * h**2).sum(axis=0)},
+        "y": {"h W2": h[:, None, :] * W2.T, "b2": np.broadcast_to(b2, dy.shape)},
+        "dW2": {"h dy": h[:, :, None] * dy[:, None, :]},
+        "db2": {"dy": dy},
+        "dW1": {name: x[:, :, None] * part[:, None, :] for name, part in da.items()},
+        "db1": da,
     }
 
 
 def factors(draw: Draw) -> dict[str, Any]:
-    """What may be there once too often or too rarely."""
-    return {"B": float(draw.rows), "2": 2.0}
+    """What may be there once too often or too rarely, or in the place of another."""
+    W1, b1, _, _, x = draw.arguments.values()
+    a = x @ W1 + b1
+    h = np.tanh(a)
+    return {"a": a, "h": h, "tanh(h)": np.tanh(h), "1 - h²": 1 - h**2, "B": float(draw.rows), "2": 2.0}
 
 
 def no_hidden_tanh(W1, b1, W2, b2, x):
@@ -174,6 +180,7 @@ EXERCISE = Exercise(
                 "The hidden units lie between -1 and 1.",
             ),
             link="y",
+            truth="h W2 × a/h",
             proof="law",
         ),
         Misconception(
@@ -187,6 +194,7 @@ EXERCISE = Exercise(
                 "Which of your two hidden arrays lies between -1 and 1?",
             ),
             link="dW2",
+            truth="h dy × a/h",
         ),
         Misconception(
             id="perceptron_bias_means",
@@ -225,6 +233,7 @@ EXERCISE = Exercise(
                 "You have both the input and the output of the tanh at hand: take the other one.",
             ),
             link="dW1",
+            truth="-h² × a²/h²",
         ),
         Misconception(
             id="perceptron_tanh_twice",
@@ -237,6 +246,7 @@ EXERCISE = Exercise(
                 "h is a tanh already.",
             ),
             link="dW1",
+            truth="-h² × tanh(h)²/h²",
             source="`tanh_prime(activation)` in public code",
         ),
         Misconception(
@@ -250,6 +260,7 @@ EXERCISE = Exercise(
                 "dh[r, j] pairs dy[r, k] with W2[j, k].",
             ),
             link="dW1",
+            truth="W2 reshaped for W2 transposed",
             source="shape errors silenced by reshape",
         ),
         Misconception(

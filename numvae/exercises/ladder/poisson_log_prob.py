@@ -136,6 +136,7 @@ EXERCISE = Exercise(
                 "What happens to your value at x = 0?",
             ),
             link="log_prob",
+            truth="x - 1 for x in -log x!",
             proof="law",
         ),
         Misconception(
@@ -149,6 +150,7 @@ EXERCISE = Exercise(
                 "Read the argument's name once more.",
             ),
             link="log_prob",
+            truth="-rate × log_rate/rate",
             source="PoissonNLLLoss with the wrong `log_input`",
             proof="law",
         ),

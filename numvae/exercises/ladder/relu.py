@@ -87,6 +87,7 @@ EXERCISE = Exercise(
                 "Zero is not greater than zero.",
             ),
             link="dx",
+            truth="where x = 0",
             proof="law",
         ),
         Misconception(
@@ -100,6 +101,7 @@ EXERCISE = Exercise(
                 "Where x is positive, ReLU is the identity: a negative dy passes too.",
             ),
             link="dx",
+            truth="where x > 0 and dy < 0",
             source="guided backpropagation, meant for pictures and not for training",
         ),
         Misconception(
@@ -113,6 +115,7 @@ EXERCISE = Exercise(
                 "Where x is negative, nothing comes through, whatever dy is.",
             ),
             link="dx",
+            truth="where only one of x and dy is positive",
         ),
         Misconception(
             id="relu_times_the_output",
@@ -138,6 +141,7 @@ EXERCISE = Exercise(
                 "A unit that is off passes nothing back.",
             ),
             link="dx",
+            truth="where x < 0",
         ),
     ),
 )

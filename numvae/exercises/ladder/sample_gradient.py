@@ -63,24 +63,35 @@ def observe(function: Any, draw: Draw) -> Observation:
 
 
 def terms(draw: Draw) -> dict[str, dict[str, Any]]:
-    """What each output is a sum of; dW still apart by row, (B, D, Z)."""
+    """What each output is a sum of; dW and db still apart by row, the bound before its sums."""
     W, b, mean, variance, x, noise, alpha, beta = draw.arguments.values()
     d, std = draw.cotangent[:, None], np.sqrt(variance)
     z = mean + std * noise
     s = 1 / (1 + np.exp(-(z @ W.T + b)))
     da = d * beta * (x - s) * s * (1 - s)
+    nothing = np.zeros(mean.shape)
     return {
         "bound": {
-            "log-likelihood": 0.5 * np.sum(np.log(beta / (2 * np.pi)) - beta * (x - s) ** 2, axis=1),
-            "-KL": -0.5 * np.sum(alpha * (mean**2 + variance) - 1 - np.log(alpha * variance), axis=1),
+            "log-likelihood": {
+                "½ log β": 0.5 * np.log(beta) + 0 * x,
+                "-½ log 2π": -0.5 * np.log(2 * np.pi) + 0 * x,
+                "-½ β (x - s)²": -0.5 * beta * (x - s) ** 2,
+            },
+            "-KL": {
+                "-½ α mean²": -0.5 * alpha * mean**2,
+                "-½ α variance": -0.5 * alpha * variance,
+                "½": 0.5 + nothing,
+                "½ log α": 0.5 * np.log(alpha) + nothing,
+                "½ log variance": 0.5 * np.log(variance),
+            },
         },
         "dW": {"likelihood": da[:, :, None] * z[:, None, :]},
-        "db": {"likelihood": da.sum(axis=0)},
+        "db": {"likelihood": da},
         "dmean": {"likelihood": da @ W, "prior": -d * alpha * mean},
         "dvariance": {
             "likelihood": da @ W * noise / (2 * std),
             "entropy": d / (2 * variance),
-            "prior": -d * alpha / 2 * np.ones_like(variance),
+            "prior": -d * alpha / 2 + nothing,
         },
     }
 
@@ -88,9 +99,13 @@ def terms(draw: Draw) -> dict[str, dict[str, Any]]:
 def factors(draw: Draw) -> dict[str, Any]:
     """What may be there once too often or too rarely."""
     a = draw.arguments
-    s = 1 / (1 + np.exp(-((a["mean"] + np.sqrt(a["variance"]) * a["noise"]) @ a["W"].T + a["b"])))
+    z = a["mean"] + np.sqrt(a["variance"]) * a["noise"]
+    s = 1 / (1 + np.exp(-(z @ a["W"].T + a["b"])))
     return {
-        "s (1 - s)": (s * (1 - s))[:, :, None],
+        "s (1 - s)": s * (1 - s),
+        "s": s,
+        "1 - s": 1 - s,
+        "z": z,
         "std": np.sqrt(a["variance"]),
         "noise": a["noise"],
         "α": a["alpha"],

@@ -183,6 +183,7 @@ EXERCISE = Exercise(
                 "Which sample was good? Only its own score may be weighted by its value.",
             ),
             link="dmean",
+            truth="the mean of values over its first axis for values",
             source="reward averaged over the batch before it is multiplied, in public REINFORCE code",
             proof="estimator",
         ),

@@ -31,7 +31,7 @@ def terms(draw: Draw) -> dict[str, dict[str, Any]]:
 
 def factors(draw: Draw) -> dict[str, Any]:
     """What may be there once too often or too rarely."""
-    return {"f": draw.arguments["f"], "log q": draw.arguments["log_q"], "S": float(len(draw.arguments["f"]))}
+    return {"f": draw.arguments["f"], "log_q": draw.arguments["log_q"], "S": float(len(draw.arguments["f"]))}
 
 
 def printed_in_001(f, log_q):
@@ -110,7 +110,7 @@ EXERCISE = Exercise(
                 "A Monte Carlo estimate of E_q[f] is the mean of f over samples, with no weight.",
             ),
             link="value",
-            truth="log q",
+            truth="log_q",
             source="erratum 001-2",
             proof="law",
         ),
@@ -125,7 +125,7 @@ EXERCISE = Exercise(
                 "For θ the expectation is that of ∂f/∂θ, under a q that does not move.",
             ),
             link="df",
-            truth="log q",
+            truth="log_q",
             source="erratum 001-2",
             proof="estimator",
         ),
@@ -155,6 +155,7 @@ EXERCISE = Exercise(
                 "log q minus the same log q held constant is 0, with the gradient of log q.",
             ),
             link="value",
+            truth="f·log_q added",
             source="REINFORCE losses that are logged as if they were bounds",
             proof="law",
         ),

@@ -32,6 +32,13 @@ def terms(draw: Draw) -> dict[str, dict[str, Any]]:
     return {"dx": {"y": dy * y, "-y²": -dy * y**2}}
 
 
+def factors(draw: Draw) -> dict[str, Any]:
+    """What may stand in the place of another."""
+    x = draw.arguments["x"]
+    y = 0.5 * (1 + np.tanh(0.5 * x))
+    return {"x (1 - x)": x * (1 - x), "y (1 - y)": y * (1 - y), "1 - y²": 1 - y**2}
+
+
 def overflowing(x):
     """exp(x) / (1 + exp(x)), which is ∞/∞ at large x."""
     y = np.exp(x) / (1 + np.exp(x))
@@ -77,6 +84,7 @@ EXERCISE = Exercise(
     draw=draw,
     observe=of_rule("y", "dx"),
     terms=terms,
+    factors=factors,
     differences={"dx": "x"},
     misconceptions=(
         Misconception(
@@ -102,6 +110,7 @@ EXERCISE = Exercise(
                 "At x = 0 the slope is a quarter.",
             ),
             link="dx",
+            truth="dy·(x (1 - x)) for dx",
             source="questions about backpropagation on public forums",
         ),
         Misconception(
@@ -115,6 +124,7 @@ EXERCISE = Exercise(
                 "A slope formula in x wants x, one in y wants y; you mixed the two.",
             ),
             link="dx",
+            truth="y, the output, for x",
             source="`sigmoid_prime(activation)` in public code",
         ),
         Misconception(
@@ -141,6 +151,7 @@ EXERCISE = Exercise(
                 "Differentiate 1 / (1 + exp(-x)) and look for y and for 1 - y in the result.",
             ),
             link="dx",
+            truth="dy for y",
         ),
     ),
 )

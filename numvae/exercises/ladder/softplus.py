@@ -116,6 +116,7 @@ EXERCISE = Exercise(
                 "There is a form that needs no clip: find what is left of y when max(x, 0) is taken off.",
             ),
             link="y",
+            truth="where x > 0 and x is large",
             proof="law",
         ),
         Misconception(
@@ -142,6 +143,7 @@ EXERCISE = Exercise(
                 "Unlike tanh's, this slope is simplest in terms of x.",
             ),
             link="dx",
+            truth="y, the output, for x",
         ),
         Misconception(
             id="softplus_slope_overflows",

@@ -109,6 +109,7 @@ EXERCISE = Exercise(
                 "A slope formula in x wants x, one in y wants y; you mixed the two.",
             ),
             link="dx",
+            truth="y, the output, for x",
             source="`tanh_prime(activation)` in public code",
         ),
         Misconception(

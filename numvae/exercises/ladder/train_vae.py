@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import itertools
 from typing import Any
 
 import numpy as np
@@ -74,6 +76,25 @@ def terms(draw: Draw) -> dict[str, dict[str, Any]]:
             theta, m, v = adam_step(theta, gradient(theta, x[rows], epoch_noise[rows]), m, v, t)
             parts[f"step {start // batch + 1}"] = theta - old
     return outputs
+
+
+def trace(function: Any, draw: Draw) -> Observation:
+    """What the two functions are given, step by step."""
+    given: dict[str, Any] = {}
+
+    def watched(name: str) -> Any:
+        inner, steps = draw.arguments[name], itertools.count(1)
+
+        def noting(*arguments: Any, **keywords: Any) -> Any:
+            step = next(steps)
+            bound = inspect.signature(inner).bind(*arguments, **keywords).arguments
+            given.update({f"{part} given to {name} in step {step}": value for part, value in bound.items()})
+            return inner(*arguments, **keywords)
+
+        return noting
+
+    function(**dict(draw.arguments) | {name: watched(name) for name in ("gradient", "adam_step")})
+    return given
 
 
 def same_noise_every_epoch(theta, x, orders, noise, batch, gradient, adam_step):
@@ -180,6 +201,7 @@ EXERCISE = Exercise(
     draw=draw,
     observe=observe,
     terms=terms,
+    trace=trace,
     misconceptions=(
         Misconception(
             id="training_same_noise_every_epoch",
@@ -192,6 +214,7 @@ EXERCISE = Exercise(
                 "noise has one row for each epoch.",
             ),
             link="epoch 2",
+            truth="noise[0] everywhere for noise",
             source="noise drawn once, outside of the loop",
             proof="estimator",
         ),
@@ -206,6 +229,7 @@ EXERCISE = Exercise(
                 "The noise is indexed as x is.",
             ),
             link="epoch 1",
+            truth="noise given to gradient in step 2",
             source="noise drawn once, outside of the loop",
             proof="estimator",
         ),
@@ -220,6 +244,7 @@ EXERCISE = Exercise(
                 "A minibatch is a piece of the order, and the rows it names.",
             ),
             link="epoch 1",
+            truth="x given to gradient in step 1",
             source="shuffling forgotten in public training loops",
             proof="estimator",
         ),
@@ -234,6 +259,7 @@ EXERCISE = Exercise(
                 "orders has one row for each epoch.",
             ),
             link="epoch 2",
+            truth="orders[0] everywhere for orders",
             source="data shuffled once, before training",
             proof="estimator",
         ),
@@ -263,6 +289,7 @@ EXERCISE = Exercise(
                 "Something has to start at zero for each minibatch.",
             ),
             link="epoch 1",
+            truth="gradient given to adam_step in step 2",
             source="zero_grad forgotten",
             proof="law",
         ),
@@ -277,6 +304,7 @@ EXERCISE = Exercise(
                 "The correction makes up for the few gradients seen so far. How many has it seen?",
             ),
             link="epoch 1",
+            truth="t given to adam_step in step 2",
             source="adam.t = epoch in public training loops",
             proof="law",
         ),
@@ -291,6 +319,7 @@ EXERCISE = Exercise(
                 "Where in your loops do m and v become zero?",
             ),
             link="epoch 2",
+            truth="m given to adam_step in step 5",
             source="the optimiser built inside the loop over epochs",
             proof="law",
         ),
@@ -305,6 +334,7 @@ EXERCISE = Exercise(
                 "theta is replaced by each step. Is it the same name everywhere?",
             ),
             link="epoch 1",
+            truth="theta given to gradient in step 2",
             source="a stale copy of the weights in the model",
             proof="law",
         ),

@@ -180,6 +180,7 @@ EXERCISE = Exercise(
                 "The way back crosses the same weights as the way there.",
             ),
             link="dh",
+            truth="W_mean for W_log_std",
             source="copied lines in hand-written VAEs",
         ),
         Misconception(

@@ -6,6 +6,7 @@ A misconception replaces one of the ``LINES`` of the way there and back, or thos
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -132,9 +133,9 @@ def terms(draw: Draw) -> dict[str, dict[str, Any]]:
     slope = 1 - h**2
     dmean, dlog_std = dz - mean, dz * std * noise - (std**2 - 1)
     ways = {"through the mean": dmean @ p["W2"].T * slope, "through log_std": dlog_std @ p["W3"].T * slope}
-    likelihood, kl = x * logits - np.logaddexp(0, logits), 0.5 * (mean**2 + std**2 - 1 - 2 * np.log(std))
+    minus_kl = {"-½ mean²": -0.5 * mean**2, "-½ std²": -0.5 * std**2, "½": 0.5 + 0 * std, "log_std": np.log(std)}
     return {
-        "elbo": {"log-likelihood": likelihood, "-KL": -kl},
+        "elbo": {"log-likelihood": x * logits - np.logaddexp(0, logits), "-KL": minus_kl},
         **_of_layer("5", k, {"likelihood": dlogits}),
         **_of_layer("4", z, {"likelihood": dk}),
         **_of_layer("2", h, {"likelihood": dz, "-KL": -mean}),
@@ -152,18 +153,42 @@ def _of_layer(name: str, inputs: Any, terms: dict[str, Any]) -> dict[str, dict[s
 
 
 def factors(draw: Draw) -> dict[str, Any]:
-    """What may be there once too often or too rarely, as (B, 1, out) or (B, in, 1) to fit the terms of weights."""
-    parts = _parts(draw)
-    inputs = {"h/k": parts["h"] / parts["k"], "mean/z": parts["mean"] / parts["z"]}
-    p = _sigmoid(parts["logits"])
-    slopes = {"p (1 - p)": p * (1 - p), "1 - k²": 1 - parts["k"] ** 2, "1 - h²": 1 - parts["h"] ** 2}
-    named = {"std": parts["std"], "noise": draw.arguments["noise"]} | slopes
-    sizes = {"B": draw.rows, "Z": parts["z"].shape[1], "H": parts["h"].shape[1], "D": parts["logits"].shape[1]}
-    return (
-        {name: value[:, None, :] for name, value in named.items()}
-        | {name: value[:, :, None] for name, value in inputs.items()}
-        | {name: float(size) for name, size in sizes.items()}
-    )
+    """What may be there once too often or too rarely, or in the place of another."""
+    _, mean, std, z, k, logits, *_ = _parts(draw).values()
+    h, p = _parts(draw)["h"], _sigmoid(logits)
+    slopes = {"p (1 - p)": p * (1 - p), "1 - k²": 1 - k**2, "1 - h²": 1 - h**2, "k (1 - k)": k * (1 - k)}
+    twice = {"1 - tanh(k)²": 1 - np.tanh(k) ** 2, "1 - tanh(h)²": 1 - np.tanh(h) ** 2}
+    units = {"h": h, "k": k, "mean": mean, "z": z, "std": std, "noise": draw.arguments["noise"]}
+    sizes = {"B": draw.rows, "Z": z.shape[1], "H": h.shape[1], "D": logits.shape[1]}
+    return slopes | twice | units | {name: float(size) for name, size in sizes.items()}
+
+
+def _heads(draw: Draw, mean: Any, log_std: Any) -> Draw:
+    """The same draw with other numbers from the heads, each (weights, bias) of the last hidden layer."""
+    p = draw.arguments["p"] | {"W2": mean[0], "b2": mean[1], "W3": log_std[0], "b3": log_std[1]}
+    return replace(draw, arguments={**draw.arguments, "p": p})
+
+
+def _with_log_std(times: float) -> Callable[[Draw], Draw]:
+    """log_std so many times as large."""
+
+    def read(draw: Draw) -> Draw:
+        p = draw.arguments["p"]
+        return _heads(draw, (p["W2"], p["b2"]), (times * p["W3"], times * p["b3"]))
+
+    return read
+
+
+def _exchanged(draw: Draw) -> Draw:
+    p = draw.arguments["p"]
+    return _heads(draw, (p["W3"], p["b3"]), (p["W2"], p["b2"]))
+
+
+READINGS = {
+    "½ log_std for log_std": _with_log_std(0.5),
+    "2 log_std for log_std": _with_log_std(2.0),
+    "log_std and mean for mean and log_std": _exchanged,
+}
 
 
 # ---- misconceptions that show in the bound already
@@ -447,6 +472,7 @@ MISCONCEPTIONS = (
             "Look at the signs of the mean's and std's squares against that of log_std.",
         ),
         link="elbo",
+        truth="-½ mean² × -1",
         source="erratum 001-1",
         proof="law",
     ),
@@ -521,6 +547,7 @@ MISCONCEPTIONS = (
             "Sum over the latents, not over the rows.",
         ),
         link="elbo",
+        truth="mixes rows",
         source="mean likelihood beside a summed KL, in public PyTorch VAEs",
         proof="law",
     ),
@@ -564,6 +591,7 @@ MISCONCEPTIONS = (
             "Look for a ½ that does not belong there.",
         ),
         link="elbo",
+        truth="½ log_std for log_std in log-likelihood",
         source="the most reported bug of written VAEs",
         proof="law",
     ),
@@ -578,6 +606,7 @@ MISCONCEPTIONS = (
             "σ² = exp(2 log_std), and log σ² = 2 log_std.",
         ),
         link="elbo",
+        truth="½ log_std for log_std in -KL",
         source="numpy-ml and many others",
         proof="law",
     ),
@@ -592,6 +621,7 @@ MISCONCEPTIONS = (
             "exp(2 log_std) is the variance.",
         ),
         link="elbo",
+        truth="2 log_std for log_std in log-likelihood",
         source="public trackers; its gradient check passes",
         proof="law",
     ),
@@ -606,6 +636,7 @@ MISCONCEPTIONS = (
             "One argument is not used.",
         ),
         link="elbo",
+        truth="0 for noise",
         source="code for testing used in training, in public trackers",
         proof="law",
     ),
@@ -704,6 +735,7 @@ MISCONCEPTIONS = (
             "k has been through the tanh once.",
         ),
         link="dW4",
+        truth="likelihood × (1 - tanh(k)²)/(1 - k²)",
         source="course forums: Wrong values for dW1",
     ),
     Misconception(
@@ -717,6 +749,7 @@ MISCONCEPTIONS = (
             "y (1 - y) belongs to the sigmoid. What belongs to the tanh?",
         ),
         link="dW4",
+        truth="likelihood × (k (1 - k))/(1 - k²)",
         source="sigmoid networks changed to tanh",
     ),
     Misconception(
@@ -939,6 +972,7 @@ MISCONCEPTIONS = (
             "Each line of the way there has one on the way back. Count them.",
         ),
         link="dW1",
+        truth="1/(1 - h²)",
         source="course forums: Wrong values for dW1",
     ),
     Misconception(
@@ -952,6 +986,7 @@ MISCONCEPTIONS = (
             "h has been through the tanh once.",
         ),
         link="dW1",
+        truth="(1 - tanh(h)²)/(1 - h²)",
         source="course forums: Wrong values for dW1",
     ),
 )
@@ -978,5 +1013,6 @@ EXERCISE = Exercise(
     observe=observe,
     terms=terms,
     factors=factors,
+    readings=READINGS,
     misconceptions=MISCONCEPTIONS,
 )
