@@ -147,4 +147,3 @@ def mlp_vae(
         likelihood=likelihood,
         prior=prior,
     )
-
