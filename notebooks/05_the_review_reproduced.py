@@ -569,11 +569,11 @@ print(f"counts, 2 latents: {runs['counts'].last['test_elbo']:6,.0f} nats, a boun
 # %%
 results = json.loads((Path(numvae.__file__).parents[1] / "benchmarks" / "results" / "review.json").read_text())
 print(f"{results['profile']} profile; {results['made_with']}\n")
-print(f"{'experiment':23}{'rows × epochs':>15}  {'likelihood':24}{'bound':>11}{'KL':>7}{'error':>7}  reported")
+print(f"{'experiment':23}{'rows × epochs':>15}  {'likelihood':24}{'bound':>12}{'KL':>9}{'error':>7}  reported")
 for row in results["runs"]:
     seen = f"{row['train_rows']:,} × {row['epochs']}"
     floor = f", σ ≥ {row['least_std']:.1g}" if row["least_std"] else ""
-    numbers = zip((row["test_elbo"], row["test_kl"], row["squared_error"]), (11, 7, 7), strict=True)
+    numbers = zip((row["test_elbo"], row["test_kl"], row["squared_error"]), (12, 9, 7), strict=True)
     cells = "".join(f"{'–':>{width}}" if value is None else f"{value:{width},.1f}" for value, width in numbers)
     print(f"{row['experiment']:23}{seen:>15}  {row['likelihood'] + floor:24}{cells}  {row['reported']}")
 
