@@ -54,7 +54,8 @@ def curves(training: Training) -> figures.Picture:
     picture = figures.Picture(figsize=(5.4, 3.0), layout="constrained")
     axes = _plain(picture.subplots())
     _, right = _means(training.right.bounds)
-    low, high, room = float(right.min()), float(right.max()), ROOM * float(np.ptp(right))
+    low, high = float(right.min()), float(right.max())
+    room = ROOM * (high - low) or 1.0  # a curve of one point has no height of its own
     for name, outcome, colour, width in (
         ("right code", training.right, RIGHT, 3.5),
         ("this code", training.outcome, THIS, 1.6),
