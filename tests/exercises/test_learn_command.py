@@ -387,7 +387,7 @@ def test_a_check_from_outside(folder: Path) -> None:
 def test_watch_from_outside(folder: Path) -> None:
     (folder / "tanh.py").write_text("1 / 0")
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUTF8": "1"}
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background shell, it would be so in the child
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # where it is ignored, the child would ignore it too
     with subprocess.Popen(
         command("watch", "tanh"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env=environment
     ) as process:
