@@ -14,7 +14,6 @@ from numvae.arrays import Array
 from numvae.blocks import blocks
 from numvae.datasets.binarization import Binarization, fresh
 from numvae.devices import Device, to_device, to_host
-from numvae.distributions.kl_table import has_closed_form
 from numvae.estimators import log_mean_exp
 from numvae.models import VAE, Model
 from numvae.objectives import elbo_terms
@@ -83,7 +82,7 @@ def evaluate_importance_weighted(
 
 def _terms(model: Model, theta: Array, x: Array, noise: Array) -> tuple[Array, Array]:
     """Reconstruction and KL, (B,) each: the KL in closed form where there is one, otherwise by the same samples."""
-    if isinstance(model, VAE) and has_closed_form(model.posterior, model.prior.family):
+    if isinstance(model, VAE) and model.knows_kl:
         return elbo_terms(model, theta, x, noise)[0]
     log_likelihood, log_ratio = model.log_weights(theta, x, noise)
     return log_likelihood.mean(axis=0), -log_ratio.mean(axis=0)

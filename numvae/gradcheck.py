@@ -17,7 +17,7 @@ from numvae import layers
 from numvae.arrays import Array, Pullback
 from numvae.belief_networks import ChainIntegrand, SigmoidBeliefNetwork, first_layer_integrand
 from numvae.checks import ExpectationReport, PullbackReport, check_pullback, check_same_expectation
-from numvae.distributions.kl_table import has_closed_form, kl_divergence
+from numvae.distributions.kl_table import kl_divergence
 from numvae.errors import CheckError
 from numvae.estimators import Estimator, claims_of, pathwise, sample_mean, score_function
 from numvae.estimators.arm import disarm
@@ -195,7 +195,7 @@ def dparams_estimates(
         f = first_layer_integrand(model, theta, x, noise, estimator)
         _, pullback = estimator(model.posterior, params, model.split(noise)[0], f, sample_mean)
         return np.asarray(pullback(ones)[0])
-    if not has_closed_form(model.posterior, model.prior.family):
+    if not model.knows_kl:
         _, pullback = estimator(model.posterior, params, noise, MonteCarloIntegrand(model, theta, x), sample_mean)
         estimates: npt.NDArray[np.float64] = pullback(ones)[0]
         return estimates

@@ -18,6 +18,7 @@ from numvae.arrays import Array, Pullback
 from numvae.belief_networks import SigmoidBeliefNetwork
 from numvae.distributions import Bernoulli, Normal
 from numvae.distributions.contract import params_size
+from numvae.distributions.kl_table import has_closed_form
 from numvae.estimators import draw_noise
 from numvae.networks import Chain, Network, SharedLogStd, mlp
 from numvae.parameters import Layout
@@ -62,6 +63,11 @@ class VAE:
     def prior_params(self, like: Array) -> Array:
         """The prior as parameters of its family, (1, P), where ``like`` lives."""
         return self.prior.params(like, self.latents)
+
+    @property
+    def knows_kl(self) -> bool:
+        """Whether KL(posterior ‖ prior) has a closed form here; otherwise it is estimated from samples."""
+        return has_closed_form(self.posterior, self.prior.family)
 
     def log_likelihood(self, theta: Array, z: Array, x: Array) -> tuple[Array, Pullback]:
         """log p(x|z), a rule: pullback -> (dtheta, dz, None).  z: (S, B, Z), x: (B, D), value: (S, B).

@@ -1,7 +1,8 @@
 """What a family of distributions says of itself, and what it offers.
 
 A family is a frozen dataclass without arrays.  It offers what it has of ``noise``, ``sample``, ``log_prob`` and ``kl``
-as rules, ``mean``, ``std``, ``entropy``, ``cdf`` and ``quantile`` as plain functions, and says of itself
+as rules, ``mean``, ``std``, ``entropy``, ``cdf`` and ``quantile`` as plain functions; the last axis of noise is longer
+where a value takes several numbers.  It says of itself
 
 - ``param_names``, the blocks of its parameters in order, and ``params_per_value``, or ``params_size`` as a method;
 - ``discrete`` and ``support``, what its values are and where they lie;
@@ -11,15 +12,14 @@ as rules, ``mean``, ``std``, ``entropy``, ``cdf`` and ``quantile`` as plain func
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from numvae.arrays import Array, Pullback
+from numvae.arrays import Array
 
 __all__ = [
-    "Family",
     "Support",
     "centre",
     "greatest_positive",
@@ -41,27 +41,6 @@ WITHIN: dict[Support, tuple[Support, ...]] = {
     "grey levels": ("grey levels",),
     "codes": ("codes",),
 }
-
-
-class Family(Protocol):
-    """What every family offers; ``sample`` and the rest are there where the mathematics has them."""
-
-    @property
-    def discrete(self) -> bool:
-        """Whether values are separate numbers, so that there is no path for a gradient through a sample."""
-
-    @property
-    def support(self) -> Support:
-        """Where values lie."""
-
-    def log_prob(self, params: Array, value: Array) -> tuple[Array, Pullback]:
-        """Log-density or log-mass, summed over the last axis; pullback -> (dparams, dvalue)."""
-
-    def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike = ...) -> Array:
-        """Noise for values of ``shape``; its last axis is longer where a value takes several numbers."""
-
-    def sample(self, params: Array, noise: Array) -> tuple[Array, Pullback]:
-        """Values from noise; pullback -> (dparams, None)."""
 
 
 def params_size(family: Any, values: int) -> int:

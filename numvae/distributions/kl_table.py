@@ -1,7 +1,7 @@
 """KL divergences in closed form: a table that grows by one function.
 
-Within a family the rule is the family's own ``kl``; between two families it is a function of this file, entered into
-the table by ``@between``.  Derivations: ``derivations/divergences.md``.
+Within a family the rule is the family's own ``kl``; between two families it is one of ``divergences.py``, or of your
+own, entered into the table by ``@between``.  Derivations: ``derivations/divergences.md``.
 """
 
 from __future__ import annotations

@@ -94,11 +94,6 @@ class Monomial:
         return self.times(1.0)
 
 
-def lacking(name: str, often: str) -> str:
-    """``lacks the factor σ``."""
-    return f"lacks the factor {name}" + (" twice" if often == "twice" else "")
-
-
 def raised(name: str, power: float) -> str:
     """A factor's name with its power, in brackets where it is more than a name."""
     rooted = name.startswith("√(") and name.endswith(")")

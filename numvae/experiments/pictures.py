@@ -49,8 +49,6 @@ EDGE = 0.15
 GREEN = "#009e73"
 LINE_COLOURS = (RED, ORANGE, QUIET, BLUE, GREEN)
 
-Decode = Callable[[npt.NDArray[np.float64]], Images]
-
 
 # ---- panels
 

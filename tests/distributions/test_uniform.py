@@ -22,7 +22,6 @@ from numvae.estimators.catalogue import ESTIMATORS
 Q = Uniform()
 UNIT = np.zeros((1, 2))
 MOVING = [Uniform(), Triangular(), Reciprocal(), Pareto()]
-every_moving_family = pytest.mark.parametrize("q", MOVING, ids=lambda q: type(q).__name__)
 
 
 def test_sample_and_gradient_by_hand() -> None:
