@@ -13,7 +13,7 @@ import numpy as np
 
 from numvae.arrays import Array
 from numvae.distributions.contract import params_size
-from numvae.distributions.kl_table import kl_divergence
+from numvae.distributions.kl_table import has_closed_form, kl_divergence
 from numvae.errors import InputError
 from numvae.estimators import Reduction, leave_one_out, log_mean_exp, sample_mean
 from numvae.models import VAE
@@ -192,7 +192,7 @@ def _terms(model: VAE, theta: Array, params: Array, x: Array, noise: Array, redu
         terms["score of decoder"] = score(log_likelihood)
         terms["score of prior"] = score(log_prior)
         terms["score of log q"] = score(-log_q)
-        if model.knows_kl:
+        if has_closed_form(q, model.prior.family):
             _, kl_pullback = kl_divergence(q, model.prior.family)(params, model.prior_params(params))
             terms["analytic KL"] = kl_pullback(-np.ones_like(bound))[0]
     return {name: term.reshape(repeats, rows, -1) for name, term in terms.items()}

@@ -19,6 +19,7 @@ from numvae.arrays import Array
 from numvae.belief_networks import SigmoidBeliefNetwork, first_layer_integrand
 from numvae.distributions import Bernoulli, Normal
 from numvae.distributions.gamma import Gamma
+from numvae.distributions.kl_table import has_closed_form
 from numvae.distributions.poisson import Poisson
 from numvae.errors import InputError
 from numvae.estimators import Integrand, Reduction, claims_of, log_mean_exp, pathwise, sample_mean, score_function
@@ -141,7 +142,7 @@ def state_of_model(model: Model, theta: Array, x: Array, name: str = "ELBO") -> 
         if isinstance(model, SigmoidBeliefNetwork):
             no_noise = np.empty((0, 0, latents))  # nor an estimator: there is no layer above
             return first_layer_integrand(model, weights, rows, no_noise, pathwise)  # one that asks for every derivative
-        closed = model.knows_kl
+        closed = has_closed_form(model.posterior, model.prior.family)
         return (ReconstructionIntegrand if closed else MonteCarloIntegrand)(model, weights, rows)
 
     return State(name, model.posterior, params, f_of_rows(1, np.float64), latents, f_of_rows=f_of_rows)
