@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ class Account:
     ``observation``: its outputs, None where none came; then ``error`` says why, and ``theirs`` whether it was raised
     inside the function.  ``returned``: what each call gave, in order.  ``changed``: arguments that it wrote.
     ``unsteady``: outputs that a second call changes.  ``pullback_unsteady``: whether a second call of what it returned
-    gives something else.
+    gives something else.  ``pullbacks``: those calls, to be made again, and what they gave.
     """
 
     observation: Observation | None = None
@@ -40,6 +41,11 @@ class Account:
     changed: list[str] = field(default_factory=list)
     unsteady: list[str] = field(default_factory=list)
     pullback_unsteady: bool = False
+    pullbacks: list[tuple[Callable[[], Any], Any]] = field(default_factory=list)
+
+    def overwritten(self) -> bool:
+        """Whether what it returned gives something else by now, after calls of the function at other draws."""
+        return not all(_steady(again, first) for again, first in self.pullbacks)
 
 
 def account(function: Callable[..., Any], observe: Observe, draw: Draw) -> Account:
@@ -121,7 +127,7 @@ class _Watched:
         named = self._named(args, keywords)
         around = {**(self.outer or {}), **named}
         before = {name: _kept(value) for name, value in around.items()}
-        twice = _fresh((args, keywords)) if self.outer is not None else None
+        again = partial(self._again, _fresh((args, keywords)))
         try:
             found = self.function(*args, **keywords)
             if inspect.isgenerator(found):
@@ -134,8 +140,9 @@ class _Watched:
         ]
         kept = _kept(found)
         self.seen.returned.append(kept)
-        if twice is not None and not self._steady(kept, twice):
-            self.seen.pullback_unsteady = True
+        if self.outer is not None:
+            self.seen.pullbacks.append((again, kept))
+            self.seen.pullback_unsteady = self.seen.pullback_unsteady or not _steady(again, kept)
         return self._passed_on(found, named)
 
     def _named(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> dict[str, Any]:
@@ -150,11 +157,11 @@ class _Watched:
             return {f"argument {k}": value for k, value in enumerate(args)} | keywords
         return dict(bound.arguments)
 
-    def _steady(self, first: Any, again: tuple[tuple[Any, ...], dict[str, Any]]) -> bool:
-        try:
-            return alike(first, _kept(self.function(*again[0], **again[1])))
-        except Exception:
-            return False
+    def _again(self, given: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
+        args, keywords = _fresh(given)
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _kept(self.function(*args, **keywords))
 
     def _passed_on(self, found: Any, named: Mapping[str, Any]) -> Any:
         """What the observer gets: arrays as copies, which a later call cannot change, and functions watched."""
@@ -178,6 +185,13 @@ class _Inner(_Watched):
         except (Exception, SystemExit):
             self.parent.raised = self.parent.raised or self.raised
             raise
+
+
+def _steady(again: Callable[[], Any], first: Any) -> bool:
+    try:
+        return alike(first, again())
+    except Exception:
+        return False
 
 
 def _fresh(value: Any) -> Any:

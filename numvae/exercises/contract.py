@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,6 +31,10 @@ class Draw:
     arguments: Mapping[str, Any]
     cotangent: Any = None
     rows: int = 1
+
+    def but(self, **arguments: Any) -> Draw:
+        """The same draw, with other values for some arguments."""
+        return replace(self, arguments={**self.arguments, **arguments})
 
 
 Observe: TypeAlias = Callable[[Callable[..., Any], Draw], Observation]
@@ -103,6 +107,8 @@ class Exercise:
     - ``differences``: of which argument a gradient is, so that finite differences can be shown beside it: {"dmean":
       "mean"}.
     - ``given``: lines that stand in the stub before what is to be written.
+    - ``corners``: ``{"With alpha below 1": draw -> draw}``: what may come as well, and no draw has.  Only a function
+      that is right at every draw is looked at there.
     """
 
     name: str
@@ -119,6 +125,7 @@ class Exercise:
     trace: Observe | None = None
     differences: Mapping[str, str] = field(default_factory=dict)
     given: str = ""
+    corners: Mapping[str, Callable[[Draw], Draw]] = field(default_factory=dict)
 
     @property
     def signature(self) -> str:

@@ -47,7 +47,9 @@ class Counterexample:
 
     def __str__(self) -> str:
         ratio = f", ratio {self.ratio:.4g}" if math.isfinite(self.ratio) else ""
-        line = f"{at(self.output, self.index)}: yours {self.found + 0.0:.6g}, right {self.expected + 0.0:.6g}{ratio}"
+        digits = 6 if f"{self.found:.6g}" != f"{self.expected:.6g}" else 12
+        yours, right = (f"{number + 0.0:.{digits}g}" for number in (self.found, self.expected))
+        line = f"{at(self.output, self.index)}: yours {yours}, right {right}{ratio}"
         if math.isnan(self.numeric):
             return line + "."
         measured = f"{self.numeric:.6g} ± {self.error_bar:.0e} (step {self.step:.1g})"

@@ -2,19 +2,23 @@
 
 Looked for in this order: does it run; is what it returns of the right kind, shape and dtype; does it leave its
 arguments alone and give the same twice; are its numbers finite; and then, output by output in the order of
-backpropagation, are they right.  Derivation: ``derivations/diagnosis.md``.
+backpropagation, are they right.  All of that once more where arguments are unusual.
+
+Derivation: ``derivations/diagnosis.md``.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from numvae.exercises.almost import almost_right
 from numvae.exercises.calling import Account, account, alike, draws_noise, line_of, said_by
 from numvae.exercises.comparing import numeric, rounding, same_numbers
 from numvae.exercises.contract import Draw, Exercise, Misconception, Observation
@@ -22,9 +26,9 @@ from numvae.exercises.counterexamples import counterexample, follows
 from numvae.exercises.explaining import Explanation, Sample, explain, opened
 from numvae.exercises.findings import OF_NUMBERS, Finding, Kind, Part, Status
 from numvae.exercises.forms import described, dtype_problem, inputs, kind_problem, shape_problem, structure_problem
-from numvae.exercises.places import where_wrong
+from numvae.exercises.places import when_wrong, where_wrong
 from numvae.exercises.properties import unlike_the_right_one
-from numvae.exercises.readings import read_one_term_otherwise, read_otherwise
+from numvae.exercises.readings import read_one_term_otherwise, read_otherwise, read_the_output_otherwise
 
 __all__ = ["diagnose", "draws_of"]
 
@@ -45,12 +49,33 @@ def diagnose(
     >>> diagnose(EXERCISE, EXERCISE.solution).ok
     True
     """
-    case = _Case(exercise, function, tuple(exercise.misconceptions if library is None else library))
-    for look in (_stopped, _misshapen, _unruly, _not_finite, _wrong):
-        trouble = look(case)
+    known = tuple(exercise.misconceptions if library is None else library)
+    case = _Case(exercise, function, known, draws_of(exercise))
+    trouble = _first(case)
+    if trouble is not None:
+        return _finding(case, trouble)
+    for said, draws in _corners(exercise):
+        corner = _Case(exercise, function, (), draws)
+        trouble = _first(corner)
         if trouble is not None:
-            return _finding(case, trouble)
+            told = replace(
+                trouble, verdict=f"{said}: {trouble.verdict}", text=(*trouble.text, "Otherwise it is right.")
+            )
+            return _finding(corner, told)
     return Finding(exercise.name, Kind.RIGHT, "right.", tests=_parts(case, None))
+
+
+def _first(case: _Case) -> _Trouble | None:
+    """What the first of the looks finds that finds anything."""
+    looks = (_stopped, _misshapen, _unruly, _not_finite, _wrong)
+    return next((trouble for look in looks if (trouble := look(case)) is not None), None)
+
+
+def _corners(exercise: Exercise) -> Iterator[tuple[str, list[Draw]]]:
+    """What may come as well: what the exercise names, and one row."""
+    for said, turned in exercise.corners.items():
+        yield said, [turned(draw) for draw in draws_of(exercise)]
+    yield "For a batch of one row", draws_of(exercise, (1, 1))
 
 
 def draws_of(exercise: Exercise, rows: Sequence[int] = ROWS, first_seed: int = 0) -> list[Draw]:
@@ -74,9 +99,14 @@ class _Trouble:
 class _Case:
     """A function beside the solution, at every draw."""
 
-    def __init__(self, exercise: Exercise, function: Callable[..., Any], library: tuple[Misconception, ...]) -> None:
-        self.exercise, self.function, self.library = exercise, function, library
-        self.draws = draws_of(exercise)
+    def __init__(
+        self,
+        exercise: Exercise,
+        function: Callable[..., Any],
+        library: tuple[Misconception, ...],
+        draws: list[Draw],
+    ) -> None:
+        self.exercise, self.function, self.library, self.draws = exercise, function, library, draws
         self.yours = [account(function, exercise.observe, draw) for draw in self.draws]
         self.right = [account(exercise.solution, exercise.observe, draw) for draw in self.draws]
         self.expected = [_whole(a) for a in self.right]
@@ -137,6 +167,9 @@ def _stopped(case: _Case) -> _Trouble | None:
         problem = "" if mine.error is not None and mine.theirs else _structure(case, mine, right)
         if problem:
             return _Trouble(Kind.STRUCTURE, problem)
+        misfit = _returned_shape(mine, right)
+        if misfit:
+            return _Trouble(Kind.SHAPE, misfit, link=case.outputs[0])
         if isinstance(mine.error, NotImplementedError) and mine.theirs:
             return _Trouble(Kind.NOT_STARTED, f"not started: write {case.exercise.name}{case.exercise.signature}.")
         if mine.error is not None:
@@ -144,6 +177,14 @@ def _stopped(case: _Case) -> _Trouble | None:
             what = f"{type(mine.error).__name__}{f' in {where}' if where else ''}: {said_by(mine.error)}"
             return _Trouble(Kind.CRASHED, what, (f"It was called with {inputs(draw.arguments)}.",))
     return None
+
+
+def _returned_shape(mine: Account, right: Account) -> str:
+    """What is wrong with the shape of an array that is all a function returns, and that is then taken apart."""
+    if mine.error is None or not (mine.returned and numeric(mine.returned[0]) and numeric(right.returned[0])):
+        return ""
+    found, expected = (np.shape(account.returned[0]) for account in (mine, right))
+    return f"What it returns has shape {found} where {expected} is right." if found != expected else ""
 
 
 def _structure(case: _Case, mine: Account, right: Account) -> str:
@@ -157,7 +198,17 @@ def _structure(case: _Case, mine: Account, right: Account) -> str:
 def _call_problem(case: _Case, complaint: str) -> str:
     if "pullback" in complaint:
         return f"The pullback cannot be called as it has to be: {complaint.partition(': ')[2]}."
+    taken = _names(case.function)
+    if taken and len(taken) == len(_names(case.exercise.solution)):
+        return f"Its arguments have to have the names {case.exercise.signature}, but have ({', '.join(taken)})."
     return f"It has to take {case.exercise.signature}: {complaint}."
+
+
+def _names(function: Callable[..., Any]) -> list[str]:
+    try:
+        return list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # a built-in without a signature
+        return []
 
 
 def _misshapen(case: _Case) -> _Trouble | None:
@@ -192,6 +243,10 @@ def _unruly(case: _Case) -> _Trouble | None:
             line = "The pullback gives something else when it is called a second time."
             cause = "It changes, or draws anew, what it computes from."
             return _Trouble(Kind.UNSTEADY, line, (cause,), link=_first_wrong(case, case.outputs[1:] or case.outputs))
+    if case.yours[0].overwritten() and not case.right[0].overwritten():
+        line = "The pullback gives something else once the function has been called again."
+        cause = "It reads what the later call has left, in a global or on an object: each call needs its own."
+        return _Trouble(Kind.UNSTEADY, line, (cause,), link=_first_wrong(case, case.outputs[1:] or case.outputs))
     return None
 
 
@@ -264,6 +319,9 @@ def _wrong(case: _Case) -> _Trouble | None:
 def _explained(case: _Case, link: str) -> Explanation | None:
     """By terms and factors; by other arguments, where those take more than one change to say the same."""
     samples = _samples(case, link)
+    almost = almost_right(case.exercise, link, samples)
+    if almost is not None:
+        return almost
     plain = _swapped(case, link, mutually=True) or explain(case.exercise, link, samples)
     if plain is not None and (len(plain.changes) <= 1 or " × " not in plain.changes[0]):
         return plain
@@ -275,6 +333,7 @@ def _explained(case: _Case, link: str) -> Explanation | None:
         or reading
         or read_one_term_otherwise(case.exercise, link, samples)
         or explain(case.exercise, link, samples, closely=True)
+        or read_the_output_otherwise(link, samples)
         or _swapped(case, link, mutually=False)
         or _described(case, link, samples)
     )
@@ -284,6 +343,7 @@ def _described(case: _Case, link: str, samples: list[Sample]) -> Explanation | N
     """What can be said of numbers that no formula fits: what led to them, where they are wrong, and how they behave."""
     found = [
         _inside(case),
+        when_wrong(link, samples),
         where_wrong(link, samples),
         unlike_the_right_one(case.exercise, link, case.look, samples),
     ]
@@ -454,6 +514,12 @@ def _same_output(found: Any, known: Any, allowed: Any) -> bool:
 
 def _hints(case: _Case, trouble: _Trouble) -> tuple[str, ...]:
     """Hints for a mistake without a name of its own."""
+    if trouble.kind is Kind.ALMOST:
+        return (
+            "The formula is right. What stands in your code that does not stand in the formula?",
+            "Look for an epsilon such as 1e-8, for a constant typed in, and for float32.",
+            "Where an epsilon guards a logarithm or a quotient, find a form without; math.pi has all digits.",
+        )
     if trouble.kind in OF_NUMBERS:
         page = case.exercise.labels[0].partition(".")[0]
         return (

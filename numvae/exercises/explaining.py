@@ -462,7 +462,7 @@ def _by_sizes(coefficients: Array, names: Sequence[str], factors: Sequence[Mappi
     """One coefficient per draw as a number times powers of sizes; as the numbers they are where it is no such thing."""
     for monomial in (Monomial(), *monomials(names)):
         ratios = np.array([c / float(monomial.at(f, ()) or 1.0) for c, f in zip(coefficients, factors, strict=True)])
-        if np.ptp(ratios) <= 1e-7 * max(float(np.max(np.abs(ratios))), 1e-2):
+        if np.ptp(ratios) <= 1e-7 * max(float(np.max(np.abs(ratios))), 0.0 if monomial.powers else 1e-2):
             return monomial.times(float(np.mean(ratios)))
     return f"{' or '.join(said(float(c)) for c in coefficients[:2])} …"
 
@@ -477,8 +477,8 @@ def _compared(right: tuple[Monomial, float] | None, monomial: Monomial, number: 
 
 def _term_line(link: str, names: Sequence[str], text: str, story: str, count: int) -> str:
     """What happened to one term, or to several of the same fate."""
-    quoted = " and ".join(f"“{name}”" for name in names)
     several = len(names) > 1
+    quoted = ", ".join(f"“{name}”" for name in names[:-1]) + " and " * several + f"“{names[-1]}”"
     told = {
         "0": "are missing" if several else "is missing",
         "-1": "have the wrong sign" if several else "has the wrong sign",

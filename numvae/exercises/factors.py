@@ -58,11 +58,12 @@ class Monomial:
     def times(self, coefficient: float) -> str:
         """``½/std``, ``-σ²·ε``, ``1/B``: with a number in front."""
         turned = [(turned_over(name), -power) if power < 0 else (name, power) for name, power in self.powers]
-        above = [raised(name, power) for name, power in turned if power > 0 and name]
+        together = {name: sum(power for other, power in turned if other == name) for name, _ in turned}  # M/N and N/M
+        above = [raised(name, power) for name, power in together.items() if power > 0 and name]
         below = [raised(name, -power) for name, power in self.powers if power < 0 and not turned_over(name)]
         sign, number = ("-" if coefficient < 0 else ""), said(abs(coefficient))
         if len(above) == 1 and not below and not sign and number == "1":
-            return plain(turned[0])
+            return plain(next((name, power) for name, power in together.items() if power > 0 and name))
         above = above if above and number == "1" else [number, *above]
         divisor = "·".join(below)
         return sign + "·".join(above) + (f"/({divisor})" if len(below) > 1 else f"/{divisor}" if below else "")
@@ -178,11 +179,17 @@ def fitted(factor: Any, shape: tuple[int, ...]) -> Array | None:
 
 
 def said(number: float) -> str:
-    """A number as a simple fraction where it is one, with √2, π or log 2 where that makes it one; else four digits."""
+    """A number as a simple fraction, or one times √2, π, log 2 or log 2π, where it is one; else four digits."""
     fraction = simple(number)
     if fraction is not None:
         return spoken(fraction)
-    for name, unit in (("√2", math.sqrt(2)), ("π", math.pi), ("√(2π)", math.sqrt(2 * math.pi)), ("log 2", math.log(2))):
+    for name, unit in (
+        ("√2", math.sqrt(2)),
+        ("π", math.pi),
+        ("√(2π)", math.sqrt(2 * math.pi)),
+        ("log 2", math.log(2)),
+        ("log 2π", math.log(2 * math.pi)),
+    ):
         for quotient, form in ((number / unit, "{}·{}"), (number * unit, "{}/{}")):
             fraction = simple(quotient)
             if fraction is not None and max(fraction.numerator, fraction.denominator) <= 4:

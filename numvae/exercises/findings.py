@@ -26,6 +26,7 @@ class Kind(StrEnum):
     MUTATION = "mutation"
     UNSTEADY = "unsteady"
     NOT_FINITE = "not finite"
+    ALMOST = "almost"
     SWAPPED = "swapped"
     TERMS = "terms"
     FACTOR = "factor"
@@ -37,6 +38,7 @@ class Kind(StrEnum):
 
 
 OF_NUMBERS = {
+    Kind.ALMOST,
     Kind.SWAPPED,
     Kind.TERMS,
     Kind.FACTOR,

@@ -27,6 +27,8 @@ def described(value: Any) -> str:
         return f"{'an empty' if not value else 'a'} {type(value).__name__}" + (f" of {len(value)}" if value else "")
     if isinstance(value, str):
         return "a text"
+    if type(value) is dict:
+        return "a dict"
     return "a function (the pullback)" if callable(value) else f"an object of type {type(value).__name__}"
 
 
@@ -36,7 +38,9 @@ def inputs(arguments: Mapping[str, Any]) -> str:
     def shown(value: Any) -> str:
         if isinstance(value, np.ndarray):
             return str(value.shape)
-        return f"{value:.4g}" if isinstance(value, int | float | np.number) else described(value)
+        if callable(value):
+            return "(a function)"
+        return f"{value:.4g}" if isinstance(value, int | float | np.number) else f"({described(value)})"
 
     return ", ".join(f"{name} {shown(value)}" for name, value in arguments.items())
 
@@ -47,7 +51,10 @@ def structure_problem(who: str, found: Any, expected: Any) -> str:
     ``who`` returned it: "It", or "The pullback".
     """
     if type(expected) is not tuple:
-        return _part_problem(f"What {who[0].lower()}{who[1:]} returns", found, expected)
+        what = f"What {who[0].lower()}{who[1:]} returns"
+        if numeric(expected) and np.ndim(expected) and type(found) is list:
+            return f"{what} has to be {described(expected)}, but is {described(found)}: make it one, `np.array(...)`."
+        return _part_problem(what, found, expected)
     if found is None:
         return f"{who} returns nothing: is its `return` missing?"
     if type(found) not in (tuple, list):
@@ -63,6 +70,15 @@ def structure_problem(who: str, found: Any, expected: Any) -> str:
 
 
 def _part_problem(what: str, found: Any, expected: Any) -> str:
+    if type(expected) is dict:
+        missing = [name for name in expected if type(found) is dict and name not in found]
+        lacks = f" without {', '.join(map(str, missing))}" if missing else ""
+        wrong = bool(missing) or type(found) is not dict
+        return f"{what} has to be a dict of {', '.join(map(str, expected))}, but is {described(found)}{lacks}." * wrong
+    if type(expected) is tuple and (type(found) not in (tuple, list) or len(found) != len(expected)):
+        return f"{what} has to be a tuple of {_listed(expected)}, but is {described(found)}."
+    if expected is None and not (found is None or numeric(found)):
+        return f"{what} has to be None, but is {described(found)}."
     if expected is None or callable(found) == callable(expected):
         several = numeric(expected) and type(found) is tuple
         return f"{what} has to be {described(expected)}, but is {_listed(found)}." if several else ""
@@ -81,7 +97,8 @@ def kind_problem(name: str, found: Any, expected: Any) -> str:
     if type(found) in (list, tuple):
         return f"{name} is a {type(found).__name__}: make it an array, `np.array(...)`."
     if isinstance(found, np.ndarray):
-        return f"{name} is an array of dtype {found.dtype}: it has to hold numbers."
+        real = "real " * (found.dtype.kind == "c")
+        return f"{name} is an array of dtype {found.dtype}: it has to hold {real}numbers."
     return f"{name} is {described(found)}: it has to be {described(expected)}."
 
 

@@ -18,7 +18,7 @@ from numvae.exercises.explaining import Explanation, Sample
 from numvae.exercises.factors import fitted, fitting, said
 from numvae.exercises.findings import Kind
 
-__all__ = ["where_wrong"]
+__all__ = ["when_wrong", "where_wrong"]
 
 Marks: TypeAlias = NDArray[np.bool_]
 """Where something holds."""
@@ -26,12 +26,17 @@ Marks: TypeAlias = NDArray[np.bool_]
 LARGE = 20
 """How many times the usual size a large number has."""
 
-FIT = 1e-9
+FIT, NEAR = 1e-9, 1e-5
 
 
 def where_wrong(link: str, samples: Sequence[Sample]) -> Explanation | None:
     """The plainest condition on the arguments that holds where an output is wrong and nowhere else   (diagnosis.8)."""
-    right_at = [agree(np.asarray(s.found), np.asarray(s.expected), s.allowance) for s in samples]
+    return _where(link, samples, 0.0, "right") or _where(link, samples, NEAR, "almost right")
+
+
+def _where(link: str, samples: Sequence[Sample], near: float, elsewhere: str) -> Explanation | None:
+    allowed = [s.allowance + near * np.abs(s.expected) for s in samples]
+    right_at = [agree(np.asarray(s.found), np.asarray(s.expected), a) for s, a in zip(samples, allowed, strict=True)]
     wrong = np.concatenate([np.ravel(np.logical_not(right)) for right in right_at])
     if wrong.all() or sum(not np.all(right) for right in right_at) < 2:
         return None
@@ -45,9 +50,28 @@ def where_wrong(link: str, samples: Sequence[Sample]) -> Explanation | None:
             found = _as_product(_flat([s.found for s in samples])[wrong], here)
             expected = _as_product(_flat([s.expected for s in samples])[wrong], here)
             there = f" There it is {found}, and {expected} is right." if found and expected else ""
-            line = f"{link} is wrong where {text}, and right everywhere else.{there}"
+            line = f"{link} is wrong where {text}, and {elsewhere} everywhere else.{there}"
             return Explanation(Kind.PLACE, (line,), (f"where {text}",))
     return None
+
+
+def when_wrong(link: str, samples: Sequence[Sample]) -> Explanation | None:
+    """The batch sizes at which an output is wrong, where it is right at others: a size that is fixed in the code."""
+    wrong: dict[int, set[bool]] = {}
+    for s in samples:
+        fits = np.all(agree(np.asarray(s.found), np.asarray(s.expected), s.allowance))
+        wrong.setdefault(s.draw.rows, set()).add(not fits)
+    never, always = ([str(rows) for rows, found in sorted(wrong.items()) if found == {w}] for w in (False, True))
+    if not never or not always or len(never) + len(always) < len(wrong):
+        return None
+    line = (
+        f"{link} is right for batches of {_or(never)} rows, and wrong for {_or(always)}: is a size fixed in the code?"
+    )
+    return Explanation(Kind.PLACE, (line,), (f"where B is {_or(always)}",))
+
+
+def _or(words: Sequence[str]) -> str:
+    return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
 
 
 def _given(sample: Sample) -> dict[str, Array]:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
 
+from numvae.arrays import Array
 from numvae.exercises.comparing import numeric, same_numbers
 from numvae.exercises.contract import Draw, Exercise, Observation
 from numvae.exercises.explaining import Explanation, Sample
@@ -32,7 +34,7 @@ def unlike_the_right_one(exercise: Exercise, link: str, look: Look, samples: Seq
 
     draw = samples[0].draw
     other = exercise.draw(np.random.default_rng(OTHER_SEED), draw.rows)
-    ways = (_dependence, _mixed_rows, _linearity)
+    ways = (_dependence, _unused_slices, _mixed_rows, _linearity)
     told = [*_sameness(link, samples)]
     pair = _Pair(link, look, right, draw, incoming=f"d{next(iter(samples[0].outputs))}")
     for way in ways:
@@ -89,6 +91,31 @@ def _dependence(link: str, pair: _Pair, draw: Draw, other: Draw) -> Iterator[tup
             yield f"independent of {name}", f"{link} does not depend on {name}, and should."
         if moved == (True, False):
             yield f"depends on {name}", f"{link} depends on {name}, and should not."
+
+
+def _unused_slices(link: str, pair: _Pair, draw: Draw, other: Draw) -> Iterator[tuple[str, str]]:
+    """The first or last row, or column, of an argument without influence: a loop that ends too early."""
+    others = {name: value for name, value, _ in _arrays(other, pair.incoming)}
+    for name, value, put in _arrays(draw, pair.incoming):
+        given = others[name]
+        felt = pair.moved(put(given)) == (True, True)
+        for axis, place in product(range(value.ndim), (0, -1)) if felt else ():
+            index = (slice(None),) * axis + (place,)
+            changed = value.copy()
+            changed[index] = given[index]
+            if value.shape[axis] > 1 and pair.moved(put(changed)) == (False, True):
+                what = f"{name}[{':, ' * axis}{place}]"
+                yield f"independent of {what}", f"{link} does not depend on {what}, and should."
+                return
+
+
+def _arrays(draw: Draw, incoming: str) -> Iterator[tuple[str, Array, Callable[[Array], Draw]]]:
+    """The arrays of real numbers in a draw, by name, and how to put another in the place of each."""
+    for name, value in draw.arguments.items():
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+            yield name, value, lambda array, name=name: draw.but(**{name: array})  # type: ignore[misc]
+    if isinstance(draw.cotangent, np.ndarray):
+        yield incoming, draw.cotangent, lambda array: replace(draw, cotangent=array)
 
 
 def _replaced(draw: Draw, other: Draw, incoming: str) -> Iterator[tuple[str, Draw]]:

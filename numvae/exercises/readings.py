@@ -17,7 +17,7 @@ from numvae.exercises.contract import Draw, Exercise
 from numvae.exercises.explaining import Explanation, Sample, opened, summed
 from numvae.exercises.findings import Kind
 
-__all__ = ["Reading", "read_one_term_otherwise", "read_otherwise", "readings"]
+__all__ = ["Reading", "read_one_term_otherwise", "read_otherwise", "read_the_output_otherwise", "readings"]
 
 CHANGES: tuple[tuple[str, Callable[[Any], Any]], ...] = (
     ("0", lambda a: 0 * a),
@@ -34,13 +34,17 @@ CHANGES: tuple[tuple[str, Callable[[Any], Any]], ...] = (
     ("exp({})", np.exp),
     ("log {}", np.log),
 )
-OF_COUNTS = (*CHANGES, ("∞", lambda a: np.inf))
+OF_COUNTS = (*(change for change in CHANGES if change[0] not in ("-{}", "1 - {}")), ("∞", lambda a: np.inf))
 """For whole numbers; ∞ is where what fades with their growth is gone."""
+
+OF_OUTPUTS = tuple(change for change in CHANGES if change[0] in ("exp({})", "log {}", "{}²", "√{}", "1/{}"))
+"""For an output that was taken for another function of itself."""
 
 OF_ROWS: tuple[tuple[str, Callable[[Any], Any]], ...] = (
     ("{}[0] everywhere", lambda a: np.broadcast_to(a[:1], a.shape).copy()),
     ("{}[-1] everywhere", lambda a: np.broadcast_to(a[-1:], a.shape).copy()),
     ("the mean of {} over its first axis", lambda a: np.broadcast_to(a.mean(axis=0), a.shape).copy()),
+    ("{} less its mean over its first axis", lambda a: a - a.mean(axis=0)),
 )
 """For arrays with a first axis to be mixed up with one of its entries."""
 
@@ -85,6 +89,18 @@ def read_one_term_otherwise(exercise: Exercise, link: str, samples: Sequence[Sam
     return None
 
 
+def read_the_output_otherwise(link: str, samples: Sequence[Sample]) -> Explanation | None:
+    """yours = f(right), as where a probability stands for its logarithm."""
+    for pattern, change in OF_OUTPUTS:
+        with np.errstate(all="ignore"):
+            changed = [change(np.asarray(s.expected, dtype=np.float64)) for s in samples]
+        if all(np.isfinite(c).all() and same_numbers(s.found, c) for s, c in zip(samples, changed, strict=True)):
+            instead = pattern.format(link)
+            line = f"Your {link} is {instead}, with the right {link} in it."
+            return Explanation(Kind.READING, (line,), (f"{instead} for {link}",))
+    return None
+
+
 def readings(exercise: Exercise, sample: Sample) -> Iterator[Reading]:
     """The exercise's own; one argument changed, or another in its place, or two exchanged.
 
@@ -114,7 +130,7 @@ def _changed(draw: Draw, incoming: str) -> Iterator[Reading]:
     """One argument changed, the plainest changes first."""
     changes = [(name, *change) for name, argument in draw.arguments.items() for change in _of(argument)]
     changes += [("", *change) for change in _of(draw.cotangent)]
-    order = [pattern for pattern, _ in (*OF_COUNTS, *OF_ROWS)]
+    order = [pattern for pattern, _ in (*CHANGES, *OF_COUNTS[-1:], *OF_ROWS)]
     for name, pattern, change in sorted(changes, key=lambda c: order.index(c[1])):
         yield Reading(name or incoming, pattern.format(name or incoming), _changing(name, change))
 

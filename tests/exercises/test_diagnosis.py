@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -138,11 +139,12 @@ def kl_by_columns(mean, log_std, alpha):
 
 
 class AffineAsAClass:
-    """A callable object whose pullback is a method."""
+    """A callable object that makes another for each call, whose method the pullback is."""
 
     def __call__(self, **arguments: Any) -> tuple[Any, Callable[..., Any]]:
-        self.W, b, self.x = arguments.values()
-        return np.einsum("bi,ij->bj", self.x, self.W) + b[None, :], self.pullback
+        this = AffineAsAClass()
+        this.W, b, this.x = arguments.values()
+        return np.einsum("bi,ij->bj", this.x, this.W) + b[None, :], this.pullback
 
     def pullback(self, dy: Any) -> tuple[Any, ...]:
         dW = sum(np.outer(x, d) for x, d in zip(self.x, dy, strict=True))
@@ -173,7 +175,266 @@ def test_a_solution_written_otherwise_is_right(exercise: Exercise, function: Cal
     assert finding.ok, finding
 
 
+# What is right at the draws and not everywhere.
+
+
+def poisson_by_factorials(log_rate, x):
+    rate, logs = np.exp(log_rate), np.log(scipy.special.factorial(x))
+    return np.sum(x * log_rate - rate - logs, axis=1), lambda d: (d[:, None] * (x - rate), None)
+
+
+def one_shift_for_all_rows(values):
+    w = np.exp(values - values.max())
+    return values.max() + np.log(w.mean(axis=0)), lambda dbound: (dbound * w / w.sum(axis=0),)
+
+
+def curve_of_float32(steps, value, slope, third, dtype):
+    return solution_of("error_curve")(steps, value, slope, third, "float32")
+
+
+def softplus_cut_off(x):
+    y = np.where(x > 10, x, np.log1p(np.exp(np.minimum(x, 10))))
+    return y, lambda dy: (dy / (1 + np.exp(-x)),)
+
+
+def kl_of_a_narrow_prior(mean, log_std, alpha):
+    return KL.solution(mean, log_std, max(alpha, 1.0))
+
+
+def kl_at_least_one_half(mean, log_std, alpha):
+    kl, pullback = KL.solution(mean, log_std, alpha)
+    return np.maximum(kl, 0.5), pullback
+
+
+def log_of_a_density(mean, log_std, x):
+    _, pullback = solution_of("normal_log_prob")(mean, log_std, x)
+    std = np.exp(log_std)
+    density = np.exp(-0.5 * ((x - mean) / std) ** 2) / (std * np.sqrt(2 * np.pi))
+    return np.sum(np.log(density), axis=1), pullback
+
+
+def weights_not_shifted(log_likelihood, mean, log_std, noise):
+    z = mean + np.exp(log_std) * noise
+    w = np.exp(log_likelihood + np.sum(log_std + 0.5 * noise**2 - 0.5 * z**2, axis=-1))
+    return np.log(np.mean(w, axis=0)), solution_of("importance_weighted")(log_likelihood, mean, log_std, noise)[1]
+
+
+def log_of_a_sigmoid(z, W4, b4, W5, b5, x):
+    _, pullback = solution_of("decoder_gradient")(z, W4, b4, W5, b5, x)
+    p = 1 / (1 + np.exp(-(np.tanh(z @ W4 + b4) @ W5 + b5)))
+    return np.sum(x * np.log(p) + (1 - x) * np.log(1 - p), axis=1), pullback
+
+
+def vae_by_log_of_a_sigmoid(p, x, noise):
+    _, g = solution_of("vae_gradient")(p, x, noise)
+    h = np.tanh(x @ p["W1"] + p["b1"])
+    mean, log_std = h @ p["W2"] + p["b2"], h @ p["W3"] + p["b3"]
+    z = mean + np.exp(log_std) * noise
+    log_likelihood, _ = log_of_a_sigmoid(z, p["W4"], p["b4"], p["W5"], p["b5"], x)
+    return log_likelihood - 0.5 * np.sum(mean**2 + np.exp(2 * log_std) - 1 - 2 * log_std, axis=1), g
+
+
+def one_minibatch_too_many(theta, x, orders, noise, batch, gradient, adam_step):
+    m, v, t, after = np.zeros_like(theta), np.zeros_like(theta), 0, []
+    for order, of_epoch in zip(orders, noise, strict=True):
+        for k in range(len(order) // batch + 1):
+            rows, t = order[k * batch : (k + 1) * batch], t + 1
+            theta, m, v = adam_step(theta, gradient(theta, x[rows], of_epoch[rows]), m, v, t)
+        after.append(theta)
+    return np.array(after)
+
+
+def squeezed(W, b, x):
+    y, pullback = AFFINE.solution(W, b, x)
+    return y.squeeze(), pullback
+
+
+CORNERS = [
+    ("poisson_log_prob", poisson_by_factorials, "Where a count is 200"),
+    ("log_mean_exp", one_shift_for_all_rows, "Where rows lie a thousand nats apart"),
+    ("error_curve", curve_of_float32, "With dtype float64"),
+    ("softplus", softplus_cut_off, "Where x is around 10"),
+    ("normal_kl", kl_of_a_narrow_prior, "With alpha below 1"),
+    ("normal_kl", kl_at_least_one_half, "Where q is close to the prior"),
+    ("normal_log_prob", log_of_a_density, "Where x is 50 standard deviations away"),
+    ("importance_weighted", weights_not_shifted, "With log-likelihoods near -800"),
+    ("decoder_gradient", log_of_a_sigmoid, "With logits of some hundreds"),
+    ("vae_gradient", vae_by_log_of_a_sigmoid, "With logits of some hundreds"),
+    ("train_vae", one_minibatch_too_many, "With all rows in one minibatch"),
+    ("affine", squeezed, "For a batch of one row"),
+]
+
+
+def solution_of(name: str) -> Callable[..., Any]:
+    return next(exercise.solution for exercise in EXERCISES if exercise.name == name)
+
+
+@pytest.mark.parametrize(("name", "function", "said"), CORNERS, ids=lambda value: getattr(value, "__name__", None))
+def test_what_is_right_almost_everywhere_is_wrong_in_a_corner(
+    name: str, function: Callable[..., Any], said: str
+) -> None:
+    finding = diagnose(next(e for e in EXERCISES if e.name == name), function)
+    assert finding.verdict.startswith(f"{said}: ")
+    assert finding.text[-1] == "Otherwise it is right."
+    assert any(part.status is not Status.PASS for part in finding.tests)
+
+
+def test_every_corner_has_a_function_that_is_wrong_there_alone() -> None:
+    named = {(e.name, said) for e in EXERCISES for said in e.corners}
+    assert named == {(name, said) for name, _, said in CORNERS} - {("affine", "For a batch of one row")}
+
+
+@every_exercise
+def test_a_corner_differs_from_its_draw(exercise: Exercise) -> None:
+    for draw in draws_of(exercise) if exercise.corners else []:
+        right = exercise.observe(exercise.solution, draw)
+        for turned in exercise.corners.values():
+            with np.errstate(over="ignore"):
+                there = exercise.observe(exercise.solution, turned(draw))
+            assert all(np.isfinite(value).all() for value in there.values())
+            assert any(not np.array_equal(there[name], right[name]) for name in right)
+
+
+# Right to many digits.
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("kl", lambda kl, *_: kl + 1e-7, "kl is almost right: it is off by"),
+        ("kl", lambda kl, *_: np.float64(np.float32(kl)), "float32 on the way"),
+        (
+            "kl",
+            lambda kl, mean, alpha: kl + 1e-7 * 0.5 * alpha * np.sum(mean**2, axis=1),
+            "“½ α mean²” is 1.0000001 times",
+        ),
+    ],
+    ids=["an epsilon added", "float32 on the way", "a constant of few digits"],
+)
+def test_numbers_that_are_almost_right_are_called_so(name: str, change: Callable[..., Any], words: str) -> None:
+    def almost(mean, log_std, alpha):
+        kl, pullback = KL.solution(mean, log_std, alpha)
+        return change(kl, mean, alpha), pullback
+
+    finding = diagnose(KL, almost)
+    assert (finding.kind, finding.link) == (Kind.ALMOST, name)
+    assert words in str(finding)
+    assert "epsilon" in finding.hints[1]
+    found, right = (f"{finding.details[key]:.12g}" for key in ("found", "expected"))
+    assert f"yours {found}, right {right}" in str(finding), "with as many digits as show the difference"
+
+
 # Numbers that no formula fits.
+
+
+class AffineThatKeepsItsLastCall(AffineAsAClass):
+    """The layer of textbooks, which stands for one place in a network: used twice, it forgets the first time."""
+
+    def __call__(self, **arguments: Any) -> tuple[Any, Callable[..., Any]]:
+        self.W, b, self.x = arguments.values()
+        return self.x @ self.W + b, self.pullback
+
+
+def test_a_pullback_outlives_the_next_call() -> None:
+    finding = diagnose(AFFINE, AffineThatKeepsItsLastCall())
+    assert (finding.kind, finding.link) == (Kind.UNSTEADY, "dW")
+    assert finding.verdict == "The pullback gives something else once the function has been called again."
+    assert [part.name for part in finding.tests if part.status is Status.FAIL] == ["gives the same again"]
+
+
+def without_the_last_row(W, b, x):
+    y, pullback = AFFINE.solution(W, b, x)
+    return y, lambda dy: (pullback(dy)[0] - np.outer(x[-1], dy[-1]), *pullback(dy)[1:])
+
+
+def kl_of_the_first_latent(mean, log_std, alpha):
+    return KL.solution(mean[:, :1], log_std[:, :1], alpha)[0], KL.solution(mean, log_std, alpha)[1]
+
+
+def kl_doubled_for_five_rows(mean, log_std, alpha):
+    kl, pullback = KL.solution(mean, log_std, alpha)
+    return kl * (2 if len(kl) == 5 else 1), pullback
+
+
+def density(mean, log_std, x):
+    log_prob, pullback = solution_of("normal_log_prob")(mean, log_std, x)
+    return np.exp(log_prob), pullback
+
+
+def log_with_an_epsilon(logits, x):
+    p = 0.5 * (1 + np.tanh(0.5 * logits))
+    log_prob = np.sum(x * np.log(p + 1e-8) + (1 - x) * np.log(1 - p + 1e-8), axis=1)
+    return log_prob, solution_of("bernoulli_log_prob")(logits, x)[1]
+
+
+def score_with_the_mean_of_all(mean, log_std, z, values):
+    return solution_of("score_function")(mean, log_std, z, values - values.mean(axis=0))
+
+
+def scale_upside_down(log_likelihood, theta, dataset_rows, precision):
+    M, (estimate, pullback) = (
+        len(log_likelihood),
+        solution_of("minibatch_estimate")(log_likelihood, theta, dataset_rows, precision),
+    )
+    return estimate + (M / dataset_rows - dataset_rows / M) * np.sum(log_likelihood), pullback
+
+
+def constants_left_in(log_likelihood, mean, log_std, noise):
+    bound, pullback = solution_of("importance_weighted")(log_likelihood, mean, log_std, noise)
+    return bound - 0.5 * mean.shape[1] * np.log(2 * np.pi), pullback
+
+
+def weights_before_the_epoch(theta, *arguments, **keywords):
+    after = solution_of("train_vae")(theta, *arguments, **keywords)
+    return np.stack([theta, after[0]])
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "change", "words"),
+    [
+        ("affine", without_the_last_row, "independent of x[-1]", "dW does not depend on x[-1], and should."),
+        ("normal_kl", kl_of_the_first_latent, "independent of mean[:, -1]", "kl does not depend on mean[:, -1]"),
+        ("normal_kl", kl_doubled_for_five_rows, "where B is 5", "right for batches of 3, 4 or 6 rows, and wrong for 5"),
+        ("normal_log_prob", density, "exp(log_prob) for log_prob", "Your log_prob is exp(log_prob)"),
+        ("bernoulli_log_prob", log_with_an_epsilon, "where logits gets large", "and almost right everywhere else"),
+        (
+            "score_function",
+            score_with_the_mean_of_all,
+            "values less its mean over its first axis for values",
+            "Your dmean would be right",
+        ),
+        ("minibatch_estimate", scale_upside_down, "N/M Σ log-likelihood × (M/N)²", "off by the factor (M/N)²"),
+        ("importance_weighted", constants_left_in, "-½·log 2π·Z added", "a term too much: -½·log 2π·Z"),
+        ("train_vae", weights_before_the_epoch, "step 1 × 0", "“step 1”, “step 2”, “step 3” and “step 4” are missing"),
+        ("normal_kl", lambda **a: KL.solution(**a | {"alpha": a["alpha"] ** -2}), "1/alpha² for alpha", "Your kl"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_mistakes_without_a_name_are_told(name: str, function: Callable[..., Any], change: str, words: str) -> None:
+    finding = diagnose(next(e for e in EXERCISES if e.name == name), function)
+    assert change in finding.changes, finding.changes
+    assert words in str(finding)
+    assert not finding.misconceptions
+
+
+def test_a_sign_that_changes_with_the_draw_is_no_factor_of_size() -> None:
+    def without_absolute_values(steps, value, slope, third, dtype):
+        epsilon = float(np.finfo(dtype).eps)
+        return (steps**2 * third / 6 + epsilon * value / steps) / slope, np.cbrt(3 * epsilon * value / third)
+
+    finding = diagnose(next(e for e in EXERCISES if e.name == "error_curve"), without_absolute_values)
+    assert finding.changes == ("rounding × 1 or -1 …",)
+
+
+def test_an_epsilon_of_float32_is_right() -> None:
+    """As the statement has it, `np.finfo(dtype).eps`, which is a number of that dtype."""
+
+    def plainly(steps, value, slope, third, dtype):
+        epsilon = np.finfo(dtype).eps
+        errors = (steps**2 * abs(third) / 6 + epsilon * abs(value) / steps) / abs(slope)
+        return errors, (3 * epsilon * abs(value) / abs(third)) ** (1 / 3)
+
+    assert diagnose(next(e for e in EXERCISES if e.name == "error_curve"), plainly).ok
 
 
 def relu_with(slope: Callable[[Any, Any], Any]) -> Callable[..., Any]:

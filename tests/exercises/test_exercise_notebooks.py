@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import textwrap
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -80,7 +81,8 @@ def executed(content: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any
 
 
 def at_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kernels find this package, and leave the person's own Jupyter alone."""
+    """Kernels find this package and the commands beside this Python, and leave the person's own Jupyter alone."""
+    monkeypatch.setenv("PATH", os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)]))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
     for variable in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
@@ -223,12 +225,14 @@ def test_the_edition_for_instructors_runs_without_errors(tmp_path: Path, monkeyp
 # ---- with nbgrader
 
 GRADING = """
-import json
+import json, sys
 from nbgrader.apps import NbGraderAPI
 
 api = NbGraderAPI()
-done = [api.generate_assignment("vae"), *(api.autograde("vae", student) for student in ("right", "wrong"))]
-assert all(each["success"] for each in done), done
+for step in (api.generate_assignment, "vae"), (api.autograde, "vae", "right"), (api.autograde, "vae", "wrong"):
+    done = step[0](*step[1:])
+    if not done["success"]:
+        sys.exit(done["log"])
 print(json.dumps({each["student"]: [each["score"], each["max_score"]] for each in api.get_submissions("vae")}))
 """
 PLACES = (("release",), ("autograded", "right"), ("autograded", "wrong"))

@@ -17,6 +17,7 @@ from numvae.exercises.comparing import rounding, same_numbers
 from numvae.exercises.diagnosis import diagnose, draws_of
 from numvae.exercises.factors import Monomial, said
 from numvae.exercises.findings import ExerciseError, Finding, Kind, Status
+from numvae.exercises.ladder import EXERCISES
 from numvae.exercises.ladder.affine import EXERCISE as AFFINE
 from numvae.exercises.ladder.normal_kl import EXERCISE as KL
 from tests.checks.test_reports import Balanced
@@ -125,6 +126,11 @@ TROUBLES = [
     pytest.param(
         returning(lambda kl, p, *a: (kl, lambda: p(kl))), Kind.CALL, "The pullback cannot be called", id="no cotangent"
     ),
+    pytest.param(
+        lambda mu, sigma, a: mu, Kind.CALL, "have the names (mean, log_std, alpha), but have (mu, sigma, a)", id="names"
+    ),
+    pytest.param(giving(lambda dm, ds: (dm, ds, "none")), Kind.STRUCTURE, "has to be None, but is a text", id="a none"),
+    pytest.param(giving(lambda dm, ds: (dm + 0j, ds, None)), Kind.STRUCTURE, "hold real numbers", id="complex numbers"),
     pytest.param(crashing, Kind.CRASHED, "`return mean @ log_std`", id="an exception"),
     pytest.param(raising(Unspeakable()), Kind.CRASHED, "without a message", id="an exception that cannot be told"),
     pytest.param(raising(SystemExit(3)), Kind.CRASHED, "ends the program", id="an exit"),
@@ -179,6 +185,52 @@ def test_each_trouble_has_its_kind_and_its_words(function: Callable[..., Any], k
     seen = Balanced(finding._repr_html_()).seen
     assert {"div", "p", "strong"} <= seen
     assert ("table" in seen) == any(part.status is not Status.ERROR for part in finding.tests)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "kind", "words"),
+    [
+        (
+            "two_heads",
+            lambda given: (np.hstack(given[0]), given[1]),
+            Kind.STRUCTURE,
+            "has to be a tuple of 2 things, an array of shape (3, 4) and an array of shape (3, 4), but is an array of",
+        ),
+        ("two_heads", lambda given: ([*given[0]], given[1]), Kind.RIGHT, ""),
+        ("vae_gradient", lambda given: (given[0], [*given[1].values()]), Kind.STRUCTURE, "but is a list of 10."),
+        (
+            "vae_gradient",
+            lambda given: (given[0], {name: g for name, g in given[1].items() if name != "b3"}),
+            Kind.STRUCTURE,
+            "but is a dict without b3.",
+        ),
+        ("train_vae", lambda given: given[-1], Kind.SHAPE, "has shape (10,) where (2, 10) is right"),
+        ("train_vae", lambda given: np.vstack([given[:1], given]), Kind.SHAPE, "(3, 10) where (2, 10) is right"),
+        ("train_vae", list, Kind.STRUCTURE, "but is a list of 2: make it one, `np.array(...)`"),
+    ],
+    ids=[
+        "joined heads",
+        "a list of heads",
+        "a list",
+        "one missing",
+        "the last epoch",
+        "an epoch more",
+        "epochs listed",
+    ],
+)
+def test_what_is_returned_in_another_form_is_told_and_no_crash(
+    name: str, change: Callable[..., Any], kind: Kind, words: str
+) -> None:
+    finding = diagnose(EXERCISES[name], lambda *a, **k: change(EXERCISES[name].solution(*a, **k)))
+    assert finding.kind is kind, finding
+    assert words in finding.verdict
+
+
+def test_a_crash_names_what_it_was_called_with() -> None:
+    finding = diagnose(EXERCISES["train_vae"], raising(ValueError("no")))
+    assert finding.kind is Kind.CALL
+    finding = diagnose(EXERCISES["train_vae"], lambda **arguments: 1 / 0)
+    assert "batch 3, gradient (a function), adam_step (a function)" in finding.text[0]
 
 
 def test_shapes_come_before_values_and_every_output_is_named() -> None:

@@ -419,6 +419,21 @@ def test_the_named_proof_rejects_a_mistake(id: str) -> None:
         assert mistake.proof == ("law" if pullback_is_right(exercise, mistake.wrong, draw) else "pullback")
 
 
+def test_every_mistake_says_which_proof_rejects_it() -> None:
+    """Those of the other exercises are held to it in test_rungs.py, those of Adam and the loop in test_bughunt.py."""
+    assert {mistake.proof for _, mistake in MISCONCEPTIONS} == {"pullback", "law", "estimator"}
+
+
+@pytest.mark.parametrize(
+    "id", [m.id for e, m in MISCONCEPTIONS if m.proof == "law" and e.name not in ELSEWHERE | {"leave_one_out"}]
+)
+def test_the_law_rejects_a_wrong_value(id: str) -> None:
+    exercise, mistake = MISTAKES[id]
+    for draw in draws(exercise):
+        theirs, found = by_the_package(exercise.name, draw), seen(exercise, mistake.wrong, draw)
+        assert not same(found[mistake.link], theirs[mistake.link], tolerance=1e-6)
+
+
 @every_exercise
 def test_no_two_mistakes_of_an_exercise_are_the_same(exercise: Exercise) -> None:
     for draw in draws(exercise, seeds=1):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize_scalar
 
 from numvae import Normal, mlp_vae, objectives
 from numvae.arrays import Array
@@ -20,6 +21,7 @@ from numvae.optimizers import Adam
 from tests.exercises.by_the_package import constant
 from tests.exercises.ladder import MISTAKES, draws
 
+OF = {name: [m.id for m in exercise.misconceptions] for name, exercise in EXERCISES.items()}
 OF_THE_VAE = {m.id: m.wrong for m in EXERCISES["vae_gradient"].misconceptions}
 nodes, weights = np.polynomial.hermite_e.hermegauss(20)
 weights = weights / weights.sum()
@@ -33,6 +35,44 @@ def test_the_finite_difference_comes_near_the_gradient_by_hand_like_the_square_o
         errors = [np.abs(exercise.solution(f, x, step) - f.gradient(x)).max() for step in (0.1, 0.01, 0.001)]
         assert errors[0] / errors[1] == pytest.approx(100, rel=1e-3)
         assert errors[2] < 1e-5
+
+
+@pytest.mark.parametrize("id", OF["finite_difference"])
+def test_a_wrong_difference_does_not_come_near_like_the_square_of_the_step(id: str) -> None:
+    exercise, mistake = MISTAKES[id]
+    for draw in draws(exercise):
+        f, x, _ = draw.arguments.values()
+        errors = [np.abs(mistake.wrong(f, x, step) - f.gradient(x)).max() for step in (0.1, 0.01)]
+        assert mistake.proof == "pullback"
+        assert errors[0] / errors[1] != pytest.approx(100, rel=0.1)
+
+
+def worst_difference_of_a_cubic(steps: Array, value: float, slope: float, third: float, dtype: str) -> Array:
+    """The relative error of a central difference whose two values are off by one epsilon each, in the worst way."""
+
+    def f(t: Array) -> Array:
+        return value + slope * t + third * t**3 / 6
+
+    noise = float(np.finfo(dtype).eps) * abs(value) * np.sign(third)
+    return np.abs(((f(steps) + noise) - (f(-steps) - noise)) / (2 * steps) - slope) / abs(slope)
+
+
+def least(curve: Callable[[Any], Any]) -> float:
+    found = minimize_scalar(lambda log_h: float(np.log(curve(np.exp(log_h)))), bounds=(-12, 0), method="bounded")
+    return math.exp(found.x)
+
+
+@pytest.mark.parametrize("id", ["", *OF["error_curve"]])
+def test_the_error_curve_is_that_of_a_cubic_and_a_wrong_one_is_not(id: str) -> None:
+    exercise = EXERCISES["error_curve"]
+    function, right = (MISTAKES[id][1].wrong, False) if id else (exercise.solution, True)
+    for draw in draws(exercise):
+        steps, *numbers = draw.arguments.values()
+        errors, best = function(**draw.arguments)
+        fits = np.allclose(errors, worst_difference_of_a_cubic(steps, *numbers), rtol=1e-3)
+        low = best == pytest.approx(least(lambda h, n=numbers: worst_difference_of_a_cubic(h, *n)), rel=0.01)
+        assert bool(fits and low) is right
+        assert not id or MISTAKES[id][1].proof == "law"
 
 
 def test_the_error_curve_is_least_at_its_best_step() -> None:
@@ -85,6 +125,31 @@ def test_the_score_function_is_exact_on_average() -> None:
     assert dlog_std == pytest.approx(2 * math.exp(-0.8))
 
 
+@pytest.mark.parametrize("id", OF["score_function"])
+def test_a_wrong_score_function_is_biased(id: str) -> None:
+    mean, log_std = np.array([[0.7]]), np.array([[-0.4]])
+    z, total = mean + np.exp(log_std) * nodes[:, None, None], np.zeros(2)
+    for a, b in product(range(0, 20), repeat=2):
+        pair = z[[a, b]]
+        found = MISTAKES[id][1].wrong(mean, log_std, pair, pair[..., 0] ** 2)
+        total += weights[a] * weights[b] * np.array([np.sum(gradient) for gradient in found])
+    assert MISTAKES[id][1].proof == "estimator"
+    assert total != pytest.approx([2 * 0.7, 2 * math.exp(-0.8)])
+
+
+@pytest.mark.parametrize("id", OF["score_surrogate"])
+def test_a_wrong_surrogate_is_wrong_on_average(id: str) -> None:
+    """In its value, which is the law's to reject, or only in its gradients."""
+    mean, c, mistake = 0.7, 3.0, MISTAKES[id][1]
+    z = (mean + nodes)[:, None]
+    value, pullback = mistake.wrong(c * z**2, -0.5 * nodes[:, None] ** 2)
+    df, dlog_q = pullback(weights[:, None])
+    in_value = np.sum(weights[:, None] * value) != pytest.approx(c * (mean**2 + 1))
+    gradients = [np.sum(df * z**2), np.sum(dlog_q * (z - mean))]
+    assert in_value or gradients != pytest.approx([mean**2 + 1, 2 * c * mean])
+    assert mistake.proof == ("law" if in_value else "estimator")
+
+
 def test_the_surrogate_has_the_right_value_and_both_gradients_on_average() -> None:
     """(errata.1b), for f = c z² under N(mean, 1), whose expectation is c (mean² + 1)."""
     mean, c = 0.7, 3.0
@@ -114,6 +179,13 @@ def test_leaving_one_out_is_exact_on_average_and_leaving_none_out_is_not(samples
     assert average_over_bits(exercise.solution, samples) == pytest.approx(truth)
     of_all = MISTAKES["baseline_mean_of_all"][1].wrong
     assert average_over_bits(of_all, samples) == pytest.approx(truth * (samples - 1) / samples)
+
+
+@pytest.mark.parametrize("id", OF["leave_one_out"])
+def test_a_wrong_baseline_is_biased_or_no_mean_of_the_others(id: str) -> None:
+    mistake, truth = MISTAKES[id][1], 0.3 * 0.7 * (4.0 - 1.0)
+    biased = average_over_bits(mistake.wrong, 3) != pytest.approx(truth)
+    assert mistake.proof == ("estimator" if biased else "law")
 
 
 def test_leaving_one_out_is_the_estimator_of_the_package() -> None:

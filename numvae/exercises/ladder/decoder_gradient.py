@@ -147,6 +147,9 @@ EXERCISE = Exercise(
     terms=terms,
     factors=factors,
     differences={"dW5": "W5", "db5": "b5", "dW4": "W4", "db4": "b4", "dz": "z"},
+    corners={
+        "With logits of some hundreds": lambda draw: draw.but(W5=300 * draw.arguments["W5"]),
+    },
     misconceptions=(
         Misconception(
             id="decoder_sigmoid_slope_extra",

@@ -20,10 +20,10 @@ def error_curve(steps, value, slope, third, dtype):
 
 
 def draw(rng: np.random.Generator, rows: int) -> Draw:
-    """Float32, and steps around its best one: both arms of the V count."""
+    """Float32, and steps around its best one: both arms of the V count.  NumPy's numbers, as f(x) would be."""
     value, slope, third = rng.choice([-1, 1], 3) * rng.uniform([1.3, 0.4, 2.0], [1.9, 0.8, 4.0])
     steps = np.sort(10 ** rng.uniform(-4, -1, rows + 2))
-    arguments = {"steps": steps, "value": float(value), "slope": float(slope), "third": float(third)}
+    arguments = {"steps": steps, "value": value, "slope": slope, "third": third}
     return Draw(arguments | {"dtype": "float32"}, rows=rows)
 
 
@@ -101,6 +101,9 @@ EXERCISE = Exercise(
     observe=observe,
     terms=terms,
     factors=factors,
+    corners={
+        "With dtype float64": lambda draw: draw.but(dtype="float64"),
+    },
     misconceptions=(
         Misconception(
             id="curve_without_rounding",
@@ -114,6 +117,7 @@ EXERCISE = Exercise(
             ),
             link="errors",
             truth="rounding × 0",
+            proof="law",
         ),
         Misconception(
             id="curve_of_float64",
@@ -127,6 +131,7 @@ EXERCISE = Exercise(
             ),
             link="errors",
             source="gradient checks with a step of 1e-5 in float32",
+            proof="law",
         ),
         Misconception(
             id="curve_absolute",
@@ -140,6 +145,7 @@ EXERCISE = Exercise(
             ),
             link="errors",
             truth="|slope|",
+            proof="law",
         ),
         Misconception(
             id="curve_where_arms_cross",
@@ -152,6 +158,7 @@ EXERCISE = Exercise(
                 "Differentiate both errors in h: one gains a factor 2, the other a sign.",
             ),
             link="best",
+            proof="law",
         ),
         Misconception(
             id="curve_square_root",
@@ -166,6 +173,7 @@ EXERCISE = Exercise(
             link="best",
             truth="√(3 epsilon |value|/|third|) for best",
             source="Numerical Recipes, section 5.7, has both",
+            proof="law",
         ),
     ),
 )

@@ -61,6 +61,7 @@ def factors(draw: Draw) -> dict[str, Any]:
         "Σ weights": np.sum(np.exp(log_w - np.max(log_w, axis=0)), axis=0),
         "log w - Σ weight log w": log_w - np.sum(weight * log_w, axis=0),
         "S": float(len(log_w)),
+        "Z": float(draw.arguments["mean"].shape[-1]),
         "z": draw.arguments["mean"] + np.exp(draw.arguments["log_std"]) * draw.arguments["noise"],
         "std": np.exp(draw.arguments["log_std"]),
         "2": 2.0,
@@ -141,7 +142,8 @@ EXERCISE = Exercise(
         log (1/S) Σ_s w_s with w_s = p(x, z_s)/q(z_s|x), in nats, for z = mean + exp(log_std) noise, the prior N(0, I)
         and log p(x|z) given; and its pullback.
 
-        log_likelihood: (S, B), log p(x|z) of each sample; mean, log_std: (B, Z); noise: (S, B, Z); bound: (B,).
+        log_likelihood: (S, B), log p(x|z) of each sample, also near -800; mean, log_std: (B, Z); noise: (S, B, Z);
+        bound: (B,).
         Return (bound, pullback); `pullback(dbound)` returns (dlog_likelihood, dmean, dlog_std, None), with
         log_likelihood and noise held, as in monte_carlo_bound.
 
@@ -154,6 +156,9 @@ EXERCISE = Exercise(
     terms=terms,
     factors=factors,
     differences={"dlog_likelihood": "log_likelihood", "dmean": "mean", "dlog_std": "log_std"},
+    corners={
+        "With log-likelihoods near -800": lambda draw: draw.but(log_likelihood=draw.arguments["log_likelihood"] - 800),
+    },
     misconceptions=(
         Misconception(
             id="iwae_logs_averaged",

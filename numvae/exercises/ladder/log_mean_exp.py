@@ -27,6 +27,13 @@ def draw(rng: np.random.Generator, rows: int) -> Draw:
     return Draw({"values": values}, cotangent=rng.uniform(0.5, 2.0, rows), rows=rows)
 
 
+def rows_far_apart(draw: Draw) -> Draw:
+    """What is taken out of one row's logarithm is too much for the others'."""
+    values = draw.arguments["values"].copy()
+    values[:, 0] += 1000
+    return draw.but(values=values)
+
+
 def terms(draw: Draw) -> dict[str, dict[str, Any]]:
     """What the bound is a sum of."""
     values = draw.arguments["values"]
@@ -128,6 +135,9 @@ EXERCISE = Exercise(
     terms=terms,
     factors=factors,
     differences={"dvalues": "values"},
+    corners={
+        "Where rows lie a thousand nats apart": rows_far_apart,
+    },
     misconceptions=(
         Misconception(
             id="mean_of_logs",

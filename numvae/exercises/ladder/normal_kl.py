@@ -31,6 +31,12 @@ def draw(rng: np.random.Generator, rows: int) -> Draw:
     return Draw(arguments, cotangent=rng.uniform(0.5, 2.0, rows), rows=rows)
 
 
+def near_the_prior(draw: Draw) -> Draw:
+    """A mean and a log_std that differ little from those of the prior."""
+    mean, log_std, alpha = draw.arguments.values()
+    return draw.but(mean=0.05 * mean, log_std=0.05 * log_std - 0.5 * np.log(alpha))
+
+
 def terms(draw: Draw) -> dict[str, dict[str, Any]]:
     """What each output is a sum of; those of the value before the sum over latents."""
     mean, log_std, alpha = draw.arguments.values()
@@ -199,6 +205,11 @@ EXERCISE = Exercise(
     terms=terms,
     factors=factors,
     differences={"dmean": "mean", "dlog_std": "log_std"},
+    readings={"1/alpha² for alpha": lambda draw: draw.but(alpha=draw.arguments["alpha"] ** -2)},
+    corners={
+        "With alpha below 1": lambda draw: draw.but(alpha=1 / draw.arguments["alpha"]),
+        "Where q is close to the prior": near_the_prior,
+    },
     misconceptions=(
         Misconception(
             id="kl_signs_of_001",

@@ -29,6 +29,12 @@ def draw(rng: np.random.Generator, rows: int) -> Draw:
     return Draw(arguments, cotangent=rng.uniform(0.5, 2.0, rows), rows=rows)
 
 
+def far_out(draw: Draw) -> Draw:
+    """Where the density is 0 in float64."""
+    mean, log_std, x = draw.arguments.values()
+    return draw.but(x=mean + 50 * np.exp(log_std) * np.sign(x - mean))
+
+
 def terms(draw: Draw) -> dict[str, dict[str, Any]]:
     """What each output is a sum of, with r = (x - mean) / std; those of the value before the sum over features."""
     mean, log_std, x = draw.arguments.values()
@@ -170,6 +176,9 @@ EXERCISE = Exercise(
     terms=terms,
     factors=factors,
     differences={"dmean": "mean", "dlog_std": "log_std", "dx": "x"},
+    corners={
+        "Where x is 50 standard deviations away": far_out,
+    },
     misconceptions=(
         Misconception(
             id="normal_without_log_std",

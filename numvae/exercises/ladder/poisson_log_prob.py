@@ -29,6 +29,13 @@ def draw(rng: np.random.Generator, rows: int) -> Draw:
     return Draw({"log_rate": log_rate, "x": x}, cotangent=rng.uniform(0.5, 2.0, rows), rows=rows)
 
 
+def count_of_200(draw: Draw) -> Draw:
+    """One count whose factorial overflows."""
+    x = draw.arguments["x"].copy()
+    x[0, 0] = 200
+    return draw.but(x=x)
+
+
 def terms(draw: Draw) -> dict[str, dict[str, Any]]:
     """What each output is a sum of; those of the value before the sum over features."""
     from scipy.special import gammaln
@@ -109,6 +116,9 @@ EXERCISE = Exercise(
     terms=terms,
     factors=factors,
     differences={"dlog_rate": "log_rate"},
+    corners={
+        "Where a count is 200": count_of_200,
+    },
     misconceptions=(
         Misconception(
             id="poisson_without_factorial",

@@ -91,6 +91,9 @@ EXERCISE = Exercise(
     terms=terms,
     factors=factors,
     differences={"dx": "x"},
+    corners={
+        "Where x is around 10": lambda draw: draw.but(x=10 * draw.arguments["x"]),
+    },
     misconceptions=(
         Misconception(
             id="softplus_overflows",

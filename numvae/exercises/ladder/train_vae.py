@@ -202,6 +202,9 @@ EXERCISE = Exercise(
     observe=observe,
     terms=terms,
     trace=trace,
+    corners={
+        "With all rows in one minibatch": lambda draw: draw.but(batch=len(draw.arguments["x"])),
+    },
     misconceptions=(
         Misconception(
             id="training_same_noise_every_epoch",
@@ -276,7 +279,7 @@ EXERCISE = Exercise(
             link="epoch 1",
             truth="step 4 × 0",
             source="N // batch in public training loops",
-            proof="law",
+            proof="estimator",
         ),
         Misconception(
             id="training_gradient_not_reset",

@@ -1014,5 +1014,10 @@ EXERCISE = Exercise(
     terms=terms,
     factors=factors,
     readings=READINGS,
+    corners={
+        "With logits of some hundreds": lambda draw: draw.but(
+            p=draw.arguments["p"] | {"W5": 300 * draw.arguments["p"]["W5"]}
+        ),
+    },
     misconceptions=MISCONCEPTIONS,
 )
