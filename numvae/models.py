@@ -1,6 +1,7 @@
 """The generative models: what is drawn from what.  A model is a frozen description, its weights a vector beside it.
 
-The VAE is here, sigmoid belief networks in ``belief_networks.py``.
+The VAE is here, those with several layers of latents in ``layered.py`` and ``belief_networks.py``, those with a richer
+posterior in ``flows/``.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +21,13 @@ from numvae.distributions import Bernoulli, Normal
 from numvae.distributions.contract import params_size
 from numvae.distributions.kl_table import has_closed_form
 from numvae.estimators import draw_noise
-from numvae.networks import Chain, Network, SharedLogStd, mlp
+from numvae.layered import LayeredVAE
+from numvae.networks import Chain, Network, SharedLogStd, mlp, with_frozen_weights
 from numvae.parameters import Layout
 from numvae.priors import STANDARD_NORMAL, Prior
+
+if TYPE_CHECKING:
+    from numvae.flows.flow_vae import FlowVAE  # which is made of a VAE
 
 __all__ = ["VAE", "Model", "mlp_vae"]
 
@@ -86,6 +91,27 @@ class VAE:
 
         return log_likelihood, pullback
 
+    def log_joint(self, theta: Array, x: Array) -> Callable[[Array], tuple[Array, Pullback]]:
+        """z -> log p(x|z) + log p(z), a rule of z alone: pullback -> (dz,).
+
+        Shapes: x (B, D), z (..., B, Z), value (..., B).
+        The log of p(z|x) but for a constant, which is what ``numvae.hmc`` draws from; ``theta`` is held.
+        """
+        weights = self.layout.views(theta)["decoder"]
+
+        def rule(z: Array) -> tuple[Array, Pullback]:
+            params, decoder_pullback = with_frozen_weights(self.decoder, weights, z)
+            log_likelihood, likelihood_pullback = self.likelihood.log_prob(params, x)
+            log_prior, prior_pullback = self.prior.family.log_prob(self.prior_params(z), z)
+
+            def pullback(dvalue: Array) -> tuple[Array]:
+                (dz,) = decoder_pullback(likelihood_pullback(dvalue)[0])
+                return (dz + prior_pullback(dvalue)[1],)  # (hmc.1)
+
+            return log_likelihood + log_prior, pullback  # (hmc.1)
+
+        return rule
+
     def log_weights(self, theta: Array, x: Array, noise: Array) -> tuple[Array, Array]:
         """log p(x|z) and log p(z) - log q(z|x) at samples of q, (S, B) each: their sum is the log importance weight."""
         params = self.encode(theta, x)
@@ -119,7 +145,7 @@ class VAE:
         return draw_noise(estimator, self.posterior, rng, (*shape, self.latents), dtype)
 
 
-Model: TypeAlias = VAE | SigmoidBeliefNetwork
+Model: TypeAlias = "VAE | SigmoidBeliefNetwork | LayeredVAE | FlowVAE"
 
 
 def mlp_vae(

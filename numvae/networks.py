@@ -34,6 +34,7 @@ __all__ = [
     "SigmoidMean",
     "largest_log_shape",
     "mlp",
+    "with_frozen_weights",
 ]
 
 
@@ -272,6 +273,31 @@ class Chain:
 
     def __repr__(self) -> str:
         return f"Chain({self.parts!r})"
+
+
+def with_frozen_weights(network: Network, theta: Array, x: Array) -> tuple[Array, Pullback]:
+    """The network at weights that stay: pullback -> (dx,), without the matrix products for dtheta (networks.11).
+
+    For what asks only how the output moves with the input, as sampling from p(z|x) does.
+    """
+    if isinstance(network, Chain):
+        pullbacks = []
+        for part, weights in zip(network.parts, network.layout.views(theta).values(), strict=True):
+            x, part_pullback = with_frozen_weights(part, weights, x)
+            pullbacks.append(part_pullback)
+
+        def chain_pullback(dy: Array) -> tuple[Array]:
+            for part_pullback in reversed(pullbacks):
+                (dy,) = part_pullback(dy)  # (networks.11)
+            return (dy,)
+
+        return x, chain_pullback
+    if isinstance(network, Dense):
+        W = network.layout.views(theta)["W"]
+        y, _ = network.of_data(theta, x)
+        return y, lambda dy: ((dy.reshape(-1, dy.shape[-1]) @ W.T).reshape(x.shape),)  # (networks.11)
+    y, pullback = network(theta, x)
+    return y, lambda dy: (pullback(dy)[1],)
 
 
 def mlp(sizes: Sequence[int], activation: Callable[..., tuple[Array, Pullback]] = layers.tanh) -> Chain:

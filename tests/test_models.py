@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
+from scipy import stats
+from scipy.special import expit
 
 from numvae import (
     VAE,
@@ -18,8 +23,11 @@ from numvae import (
     mlp,
     mlp_vae,
 )
+from numvae.arrays import Array, Pullback
+from numvae.checks import check_pullback
+from numvae.distributions import Laplace
 from numvae.networks import LeastLogStd, Network, SharedLogStd, SigmoidMean
-from numvae.priors import normal_prior
+from numvae.priors import Prior, normal_prior
 from numvae.starting import start_at_data
 
 LIKELIHOODS = [
@@ -113,3 +121,60 @@ def test_log_likelihood_does_not_depend_on_the_encoder() -> None:
     np.testing.assert_array_equal(model.layout.views(dtheta)["encoder"], 0)
     assert np.all(model.layout.views(dtheta)["decoder"][-6:] != 0)
     assert dx is None
+
+
+PRIORS = [normal_prior(1.0), normal_prior(4.0), Prior(Laplace(), (("location", 0.3), ("log_scale", -0.2)))]
+
+
+def joint_setting(likelihood: Any, head: tuple[Any, ...], prior: Prior) -> tuple[VAE, Array, Array, Array]:
+    """A model, weights, three rows of data, and four samples of z for each."""
+    model = mlp_vae(6, latents=2, hidden=(5,), likelihood=likelihood, likelihood_head=head, prior=prior)
+    rng = np.random.default_rng(0)
+    theta = initial_theta(model.layout, rng=rng)
+    x = (rng.random((3, 6)) < 0.4).astype(float)
+    return model, theta, x, rng.standard_normal((4, 3, 2))
+
+
+@pytest.mark.parametrize("prior", PRIORS, ids=["normal", "narrow normal", "laplace"])
+@every_likelihood
+def test_log_joint_is_a_rule_of_the_latents(likelihood: Any, head: tuple[Any, ...], prior: Prior) -> None:
+    """(hmc.1): pullback against finite differences; value, for samples and without, the sum of its two parts."""
+    model, theta, x, z = joint_setting(likelihood, head, prior)
+    rule = model.log_joint(theta, x)
+    check_pullback(rule, z, names=["z"], directions=3, coordinates=4).assert_ok()
+    log_prior, _ = prior.family.log_prob(model.prior_params(z), z)
+    np.testing.assert_allclose(rule(z)[0], model.log_likelihood(theta, z, x)[0] + log_prior, rtol=1e-13)
+    value, pullback = rule(z[0])
+    np.testing.assert_allclose(value, rule(z)[0][0], rtol=1e-13)
+    np.testing.assert_allclose(pullback(np.ones(3))[0], rule(z)[1](np.ones((4, 3)))[0][0], rtol=1e-12)
+
+
+def test_log_joint_is_scipys() -> None:
+    """(hmc.1): bits from logits, latents from a normal of precision 4."""
+    model, theta, x, z = joint_setting(Bernoulli(), (), normal_prior(4.0))
+    of_bits = stats.bernoulli(expit(model.decode(theta, z))).logpmf(x).sum(axis=-1)
+    of_latents = stats.norm(scale=0.5).logpdf(z).sum(axis=-1)
+    np.testing.assert_allclose(model.log_joint(theta, x)(z)[0], of_bits + of_latents, rtol=1e-12)
+
+
+def test_log_joint_without_the_priors_gradient_would_be_noticed() -> None:
+    """The negative control."""
+    model, theta, x, z = joint_setting(Bernoulli(), (), normal_prior(1.0))
+
+    def forgetful(z: Array) -> tuple[Array, Pullback]:
+        value, pullback = model.log_joint(theta, x)(z)
+        return value, lambda dvalue: (pullback(dvalue)[0] + dvalue[..., None] * z,)
+
+    assert not check_pullback(forgetful, z).ok
+
+
+def test_log_joint_keeps_single_precision_and_its_rows_apart() -> None:
+    model, theta, x, z = joint_setting(Bernoulli(), (), normal_prior(1.0))
+    value, pullback = model.log_joint(theta.astype(np.float32), x.astype(np.float32))(z.astype(np.float32))
+    assert value.dtype == pullback(value)[0].dtype == np.float32
+    whole = model.log_joint(theta, x)(z)[0]
+    alone = model.log_joint(theta, x[1:2])(z[:, 1:2])[0]
+    np.testing.assert_allclose(alone[:, 0], whole[:, 1], rtol=1e-13)
+    other_encoder = replace(model, encoder=Dense(6, 4))
+    weights = np.concatenate([np.ones(other_encoder.encoder.layout.size), model.layout.views(theta)["decoder"]])
+    np.testing.assert_array_equal(other_encoder.log_joint(weights, x)(z)[0], whole)

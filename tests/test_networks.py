@@ -9,7 +9,9 @@ import pytest
 from scipy import stats
 
 from numvae import Activation, Chain, Dense, layers, mlp
-from numvae.networks import AtMost, LeastLogStd, SharedLogStd, SigmoidMean, largest_log_shape
+from numvae.arrays import Array
+from numvae.checks import check_pullback
+from numvae.networks import AtMost, LeastLogStd, SharedLogStd, SigmoidMean, largest_log_shape, with_frozen_weights
 
 NETWORKS = [
     Dense(3, 2),
@@ -64,6 +66,67 @@ def test_of_data_gives_the_same_without_dx(network: Any) -> None:
     dtheta, dx = pullback_of_data(y)
     np.testing.assert_array_equal(dtheta, pullback(y)[0])
     assert dx is None
+
+
+@every_network
+@pytest.mark.parametrize("shape", [(5, 3), (2, 5, 3)], ids=str)
+def test_with_frozen_weights_gives_the_same_without_dtheta(network: Any, shape: tuple[int, ...]) -> None:
+    """(networks.11)."""
+    theta, x = weights_for(network), np.random.default_rng(1).standard_normal(shape)
+    y, pullback = network(theta, x)
+    frozen_y, frozen_pullback = with_frozen_weights(network, theta, x)
+    dy = np.random.default_rng(2).standard_normal(y.shape)
+    np.testing.assert_array_equal(frozen_y, y)
+    np.testing.assert_array_equal(frozen_pullback(dy)[0], pullback(dy)[1])
+    check_pullback(lambda x: with_frozen_weights(network, theta, x), x, directions=3, coordinates=2).assert_ok()
+
+
+def test_with_frozen_weights_in_single_precision_and_from_memory_it_may_not_write() -> None:
+    network = mlp([3, 4, 2])
+    theta, x = weights_for(network).astype(np.float32), np.ones((5, 3), np.float32)
+    for array in (theta, x):
+        array.setflags(write=False)
+    y, pullback = with_frozen_weights(network, theta, x)
+    assert y.dtype == pullback(y)[0].dtype == np.float32
+
+
+class Counting(np.ndarray):
+    """An array that counts the matrix products it takes part in."""
+
+    products = 0
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = (), **keywords: Any) -> Any:
+        Counting.products += ufunc is np.matmul
+        if out:
+            keywords["out"] = tuple(np.asarray(array) for array in out)
+        result = getattr(ufunc, method)(*map(np.asarray, inputs), **keywords)
+        return np.asarray(result).view(Counting)
+
+
+def products_of(run: Any, network: Any) -> int:
+    theta, x = weights_for(network).view(Counting), np.ones((5, 3)).view(Counting)
+    y, pullback = run(network, theta, x)
+    Counting.products = 0
+    pullback(y)
+    return Counting.products
+
+
+def test_with_frozen_weights_takes_half_the_matrix_products() -> None:
+    """(networks.11): one for each affine layer on the way back, where there are two."""
+    network = mlp([3, 4, 5, 2])
+    assert products_of(lambda network, theta, x: network(theta, x), network) == 6
+    assert products_of(with_frozen_weights, network) == 3
+
+
+def test_a_transposed_weight_matrix_would_be_noticed() -> None:
+    """The negative control: W for its transpose fits where a layer is square."""
+    network = Dense(3, 3)
+    theta, x = weights_for(network), np.random.default_rng(1).standard_normal((5, 3))
+
+    def transposed(x: Array) -> Any:
+        return with_frozen_weights(network, theta, x)[0], lambda dy: (dy @ network.layout.views(theta)["W"],)
+
+    assert not check_pullback(transposed, x).ok
 
 
 def test_one_network_serves_twice_in_one_step() -> None:
