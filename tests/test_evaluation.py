@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from numvae import blocks, elbo, elbo_monte_carlo, elbo_terms, evaluation, importance_weighted, initial_theta
+from numvae.belief_networks import mlp_belief_network
 from numvae.datasets import fresh, grey
-from numvae.evaluation import evaluate, evaluate_importance_weighted
+from numvae.evaluation import evaluate, evaluate_importance_weighted, evaluate_likelihood
 from tests.small_runs import DIGITS, MODEL
 
 THETA = 0.7 * initial_theta(MODEL.layout, rng=np.random.default_rng(0))
@@ -118,3 +119,53 @@ def test_float32_weights_are_evaluated_in_float32_and_averaged_in_float64():
 def test_an_overflow_shows_in_the_result_and_warns_of_nothing():
     found = evaluate(MODEL, 1e30 * THETA.astype(np.float32), ROWS, rng=rng())
     assert not math.isfinite(found.elbo)
+
+
+# ---- log p(x) and the ELBO from one stream of samples
+
+
+def test_one_stream_gives_the_bound_and_the_elbo_of_the_same_samples():
+    """The ELBO with its KL in closed form, L_S, and what they are worth, of noise that is known."""
+    x = grey(ROWS[:20], rng(), np.float64)
+    noise = rng().standard_normal((16, 20, 2))
+    found = evaluate_likelihood(MODEL, THETA, ROWS[:20], rng=rng(), samples=16, binarize=grey)
+    bound, weighted = elbo(MODEL, THETA, x, noise)[0], importance_weighted(MODEL, THETA, x, noise)[0]
+    assert found.elbo.elbo == pytest.approx(bound.mean(), rel=1e-12)
+    assert found.elbo == evaluation.Evaluation(
+        *(
+            pytest.approx(value, rel=1e-12)
+            for value in vars(evaluate(MODEL, THETA, ROWS[:20], rng=rng(), samples=16, binarize=grey)).values()
+        )
+    )
+    assert found.importance_weighted == pytest.approx(weighted.mean(), rel=1e-12)
+    assert found.standard_error == pytest.approx(weighted.std(ddof=1) / math.sqrt(20), rel=1e-12)
+    weights = np.exp(sum(MODEL.log_weights(THETA, x, noise)))
+    assert found.effective_samples == pytest.approx(np.median(weights.sum(axis=0) ** 2 / (weights**2).sum(axis=0)))
+    relative = weights.var(axis=0, ddof=1) / weights.mean(axis=0) ** 2
+    assert found.loss == pytest.approx(np.mean(relative / 32))
+    assert found.monte_carlo_error == pytest.approx(math.sqrt(np.sum(relative / 16)) / 20)
+
+
+def test_every_row_is_told_of_and_counted():
+    counts = []
+    found = evaluate_likelihood(MODEL, THETA, ROWS, rng=rng(), samples=3, on_rows=counts.append)
+    assert sum(counts) == found.elbo.rows == len(ROWS)
+
+
+def test_where_no_kl_has_a_closed_form_all_is_by_samples():
+    model = mlp_belief_network(DIGITS.features, latents=(5, 3))
+    theta = 0.3 * rng().standard_normal(model.layout.size)
+    found = evaluate_likelihood(model, theta, ROWS[:30], rng=rng(), samples=10)
+    assert found.elbo.elbo == pytest.approx(found.elbo.reconstruction - found.elbo.kl, rel=1e-12)
+    assert found.elbo.elbo < found.importance_weighted
+    alone = evaluate(model, theta, ROWS[:30], rng=rng(4), samples=10)
+    assert abs(found.elbo.elbo - alone.elbo) < 4 * (found.elbo.standard_error + alone.standard_error)
+
+
+def test_the_stated_error_is_how_far_other_samples_lead():
+    """Forty repetitions on the same rows, which scatter by the Monte Carlo error, not by that over rows."""
+    found = [evaluate_likelihood(MODEL, THETA, ROWS[:30], rng=rng(s), samples=200, binarize=grey) for s in range(40)]
+    scatter = np.std([one.importance_weighted for one in found], ddof=1)
+    claimed = math.sqrt(np.mean([one.monte_carlo_error**2 for one in found]))
+    assert abs(scatter / claimed - 1) < 4 / math.sqrt(2 * 40)
+    assert found[0].standard_error > 2 * claimed
