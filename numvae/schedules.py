@@ -132,6 +132,36 @@ class Milestones:
         return float(self.drop ** sum(milestone <= step for milestone in self.at))  # (schedules.6)
 
 
+@dataclass(frozen=True)
+class Stages:
+    """factor = last**(i / (stages - 1)) in stage i = 0, 1, …, which has growth**i passes (schedules.7).
+
+    A pass through the data has `pass_steps` steps; the last stage goes on for ever.  The defaults are those of Burda et
+    al. (2015, section 5): 10**(-i/7) for 3**i passes, i = 0 to 7, 3280 passes in all.
+
+    >>> Stages(pass_steps=100)(100) == 10 ** (-1 / 7)  # after the one pass of stage 0
+    True
+    """
+
+    pass_steps: int
+    stages: int = 8
+    growth: int = 3
+    last: float = 0.1
+
+    def __post_init__(self) -> None:
+        require_whole(self, "pass_steps", least=1, example=3000)
+        require_whole(self, "stages", least=2, example=8)
+        require_whole(self, "growth", least=1, example=3)
+        require_number(self, "last", "(0, 1]", example=0.1)
+
+    def __call__(self, step: int) -> float:
+        stage, end = 0, self.pass_steps
+        while step >= end and stage < self.stages - 1:
+            stage += 1
+            end += self.pass_steps * self.growth**stage
+        return float(self.last ** (stage / (self.stages - 1)))  # (schedules.7)
+
+
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant": Constant,
     "inverse_time": InverseTime,
@@ -139,5 +169,6 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "cosine": Cosine,
     "warm_up": WarmUp,
     "milestones": Milestones,
+    "stages": Stages,
 }
 """Names for the border: command line and JSON."""
