@@ -119,6 +119,10 @@ def _train(options: Namespace) -> int:
         config = read_config(options.config, given_settings(options))
         if options.watch_variance is not None and config.model != "vae":
             raise InputError(f"--watch-variance is for model 'vae', not {config.model!r}; leave it out")
+        if options.watch_variance is not None and config.latent_above is not None:
+            raise InputError("--watch-variance is for a vae with one layer of latents; leave it or --latent-above out")
+        if options.watch_variance is not None and config.flow != "none":
+            raise InputError("--watch-variance is for a vae without a flow; leave it or --flow out")
         run, dataset = create_run(config, options.out)
     train_with_progress(run, dataset, options.watch_variance)
     return _report(run, dataset, options)
@@ -146,29 +150,43 @@ def _gradient_check(run: Any, dataset: Any) -> Any:
 
 
 def _evaluate(options: Namespace) -> int:
-    from numvae.evaluation import evaluate, evaluate_importance_weighted
+    from tqdm import tqdm
+
+    from numvae.evaluation import evaluate, evaluate_likelihood
     from numvae.randomness import generator
     from numvae.runs import open_run
 
     run = open_run(options.run_folder)
     dataset = run.load_data(options.data)
-    samples = options.samples
-    keywords: dict[str, Any] = {"binarize": run.recipe.binarize, "samples": samples, "device": run.config.device}
-    rng = generator(run.config.seed, "evaluation")
-    test = evaluate(run.model, run.state.theta, dataset.test, rng=rng, **keywords)
+    keywords: dict[str, Any] = {
+        "rng": generator(run.config.seed, "evaluation"),
+        "binarize": run.recipe.binarize,
+        "samples": options.samples,
+        "device": run.config.device,
+    }
+    likelihood = {}
+    if options.samples == 1:
+        test = evaluate(run.model, run.state.theta, dataset.test, **keywords)
+    else:
+        with tqdm(total=len(dataset.test), disable=None, leave=False, unit="row") as bar:
+            found = evaluate_likelihood(run.model, run.state.theta, dataset.test, on_rows=bar.update, **keywords)
+        test = found.elbo
+        likelihood = {
+            "test_importance_weighted": found.importance_weighted,
+            "test_importance_weighted_standard_error": found.standard_error,
+            "test_importance_weighted_monte_carlo_error": found.monte_carlo_error,
+            "test_importance_weighted_loss": found.loss,
+            "effective_samples": found.effective_samples,
+        }
     numbers = {
         "test_elbo": test.elbo,
         "test_elbo_standard_error": test.standard_error,
         "test_reconstruction": test.reconstruction,
         "test_kl": test.kl,
-        "samples": samples,
+        "samples": options.samples,
         "rows": test.rows,
+        **likelihood,
     }
-    if samples > 1:
-        rng = generator(run.config.seed, "evaluation")
-        numbers["test_importance_weighted"] = evaluate_importance_weighted(
-            run.model, run.state.theta, dataset.test, rng=rng, **keywords
-        )
     _print(options, numbers)
     return DONE
 
@@ -286,9 +304,13 @@ def _write_comparison(comparison: Any, options: Namespace) -> list[Path]:
 
 
 def _reproduce(options: Namespace) -> int:
-    from numvae.experiments import reproduce  # with Matplotlib, which takes a moment
+    from numvae.experiments import PAPERS, reproduce, reproduce_paper  # with Matplotlib, which takes a moment
 
-    reproduction = reproduce(options.figure, options.profile, options.out)
+    reproduction: Any
+    if options.what in PAPERS:
+        reproduction = reproduce_paper(PAPERS[options.what], options.figure, options.profile, options.out)
+    else:
+        reproduction = reproduce(options.figure, options.profile, options.out)
     if options.json:
         _print_json(reproduction.to_json())
     else:

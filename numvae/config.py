@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import CoreSchema, core_schema
 
 from numvae import layers, objectives
@@ -30,6 +30,10 @@ from numvae.distributions.kl_table import kl_divergence
 from numvae.errors import InputError
 from numvae.estimators import claims_of
 from numvae.estimators.catalogue import ESTIMATORS
+from numvae.flows import mlp_flow_vae
+from numvae.flows.catalogue import FLOWS
+from numvae.layered import mlp_layered_vae
+from numvae.learning.wake_sleep import EncoderPhase, ReweightedWakeSleep, reweighted_wake_sleep, wake_sleep
 from numvae.likelihoods import SEES, VIEWS, build_likelihood, require_sees
 from numvae.models import Model, mlp_vae
 from numvae.optimizers import OPTIMIZERS, Optimizer
@@ -37,7 +41,7 @@ from numvae.parameter_file import explain, read_object, short
 from numvae.parameters import glorot, small_normal
 from numvae.priors import Prior, normal_prior
 from numvae.schedules import SCHEDULES, Schedule, WarmUp
-from numvae.training import Recipe, State, start
+from numvae.training import Objective, Recipe, State, start
 
 __all__ = ["Config", "OneOf", "prepare_data", "read_config"]
 
@@ -53,14 +57,33 @@ ACTIVATIONS = {
         layers.elu,
     )
 }
-OBJECTIVES = {
+WAKE_SLEEP: dict[str, Objective] = {rule.__name__: rule for rule in (wake_sleep, reweighted_wake_sleep)}
+OBJECTIVES: dict[str, Objective] = {
     rule.__name__: rule for rule in (objectives.elbo, objectives.elbo_monte_carlo, objectives.importance_weighted)
-}
+} | WAKE_SLEEP
 TRAINING_ESTIMATORS = {
     name: estimator
     for name, estimator in ESTIMATORS.items()
     if any(claims_of(estimator).cover(family) for family in (*POSTERIORS.values(), Bernoulli()))
 }
+SUITED_TO_TWO_LAYERS: dict[str, tuple[tuple[Any, ...], str]] = {
+    "posterior": (("normal",), "both layers of latents are normal"),
+    "prior": (("auto", "normal"), "the upper layer of latents is standard normal"),
+    "prior_params": (({},), "the upper layer of latents is standard normal"),
+    "prior_precision": ((1.0,), "the upper layer of latents is standard normal"),
+    "objective": (("elbo", "elbo_monte_carlo", "importance_weighted"), "two layers of latents have no other bound"),
+    "kl": (("monte_carlo",), "the KL of two layers of latents has no closed form"),
+    "estimator": (("auto", "pathwise"), "two layers of latents have one path from noise to bound"),
+}
+"""Setting -> what it can be with latent_above, and why no more."""
+SUITED_TO_A_FLOW: dict[str, tuple[tuple[Any, ...], str]] = {
+    "posterior": (("normal",), "a flow starts from a normal"),
+    "prior": (("auto", "normal"), "a flow ends at a normal prior"),
+    "objective": (("elbo", "elbo_monte_carlo", "importance_weighted"), "a flow has no other bound"),
+    "kl": (("monte_carlo",), "the KL behind a flow has no closed form"),
+    "estimator": (("auto", "pathwise"), "a flow has one path from noise to bound"),
+}
+"""Setting -> what it can be with a flow, and why no more."""
 INITIALIZERS = {rule.__name__: rule for rule in (glorot, small_normal)}
 
 DEFAULT_STRENGTH = 0.1
@@ -125,6 +148,15 @@ class Config(BaseModel):
     layers: int = Field(1, ge=1, le=3, description="of bits, one above the other, in an sbn")
     latent: Count = Field(20, description="number of latents, in each layer")
     hidden: list[Count] = Field([500], description="widths of the hidden layers, encoder's order; none: linear maps")
+    latent_above: Count | None = Field(
+        None, description="number of latents in a second layer above those of a vae, whose KL then is by samples"
+    )
+    hidden_above: list[Count] = Field([100], description="the same as hidden, between a vae's two layers of latents")
+    flow: Annotated[str, OneOf("none", *FLOWS)] = Field(
+        "none", description="behind the normal posterior of a vae, for a richer one; iaf: inverse autoregressive"
+    )
+    flow_steps: int = Field(8, ge=1, le=100, description="of the flow, one after the other")
+    flow_hidden: Count = Field(200, description="units in the masked network of each step of an iaf")
     activation: Annotated[str, OneOf(*ACTIVATIONS)] = Field("tanh", description="between layers")
     posterior: Annotated[str, OneOf(*POSTERIORS)] = Field(
         "normal", description="q(z|x) of a vae; its parameters come from the encoder"
@@ -142,7 +174,11 @@ class Config(BaseModel):
     objective: Annotated[str, OneOf(*OBJECTIVES)] = Field(
         "elbo",
         description="elbo: analytic KL (the paper's B), of an sbn layer by layer; elbo_monte_carlo: all Monte Carlo "
-        "(its A), of an sbn all layers as one",
+        "(its A), of an sbn all layers as one; wake_sleep: the decoder learns from data, the encoder from dreams; "
+        "reweighted_wake_sleep: the same with importance weights",
+    )
+    encoder_phase: EncoderPhase = Field(
+        "wake", description="what the encoder learns from in reweighted_wake_sleep: weighted samples, dreams, or both"
     )
     kl: Literal["analytic", "monte_carlo"] = Field(
         "analytic", description="of the elbo: monte_carlo needs no closed form, and makes elbo elbo_monte_carlo"
@@ -185,6 +221,56 @@ class Config(BaseModel):
         require_sees(likelihood, info.data.get("binarize", "auto"))
         return likelihood
 
+    @model_validator(mode="before")
+    @classmethod
+    def _settle_the_kl(cls, settings: Any) -> Any:
+        of_vae = isinstance(settings, Mapping) and settings.get("model", "vae") == "vae"
+        if of_vae and (settings.get("latent_above") is not None or settings.get("flow", "none") != "none"):
+            return {"kl": "monte_carlo", **settings}
+        return settings
+
+    @field_validator("latent_above", "hidden_above")
+    @classmethod
+    def _is_a_second_layer(cls, value: Any, info: ValidationInfo) -> Any:
+        if value == cls.model_fields[str(info.field_name)].default:
+            return value
+        if info.data.get("model") == "sbn":
+            raise InputError(f"layers of bits are counted by layers, {info.field_name} is a vae's; leave it out")
+        if info.field_name == "hidden_above" and "latent_above" in info.data and info.data["latent_above"] is None:
+            raise InputError("there are no latents above to reach; set latent_above, or leave it out")
+        return value
+
+    @field_validator("posterior", "prior", "prior_params", "prior_precision", "kl", "objective", "estimator")
+    @classmethod
+    def _suit_two_layers(cls, value: Any, info: ValidationInfo) -> Any:
+        suited, why = SUITED_TO_TWO_LAYERS[str(info.field_name)]
+        if info.data.get("latent_above") is None or value in suited:
+            return value
+        raise InputError(f"{why}, so {info.field_name} cannot be {short(value)}; leave it or latent_above out")
+
+    @field_validator("flow", "flow_steps", "flow_hidden")
+    @classmethod
+    def _is_of_a_flow(cls, value: Any, info: ValidationInfo) -> Any:
+        name, flow = str(info.field_name), info.data.get("flow")
+        if value == cls.model_fields[name].default:
+            return value
+        if info.data.get("model") == "sbn":
+            raise InputError(f"a flow moves real numbers, not bits; {name} is a vae's, leave it out")
+        if name == "flow" and info.data.get("latent_above") is not None:
+            raise InputError("a flow is for one layer of latents; leave it or latent_above out")
+        if flow == "none" or (name, flow) == ("flow_hidden", "planar"):
+            needed = "iaf" if name == "flow_hidden" else "one"
+            raise InputError(f"{name} is of a flow, and there is no such; set flow to {needed}, or leave it out")
+        return value
+
+    @field_validator("posterior", "prior", "kl", "objective", "estimator")
+    @classmethod
+    def _suit_a_flow(cls, value: Any, info: ValidationInfo) -> Any:
+        suited, why = SUITED_TO_A_FLOW[str(info.field_name)]
+        if info.data.get("flow", "none") == "none" or value in suited:
+            return value
+        raise InputError(f"{why}, so {info.field_name} cannot be {short(value)}; leave it or flow out")
+
     @field_validator("posterior")
     @classmethod
     def _has_something_to_say(cls, posterior: str, info: ValidationInfo) -> str:
@@ -220,6 +306,16 @@ class Config(BaseModel):
                 raise InputError(f"{name} must be from {-MOST_LOG} to {MOST_LOG}, got {value:g}: it is a logarithm")
         return values
 
+    @field_validator("objective", "encoder_phase")
+    @classmethod
+    def _is_a_phase_of_a_vae(cls, value: str, info: ValidationInfo) -> str:
+        if value in WAKE_SLEEP and info.data.get("model") == "sbn":
+            raise InputError(f"{value} is for a vae here, not for an sbn; use elbo")
+        changed = info.field_name == "encoder_phase" and value != "wake"
+        if changed and info.data.get("objective", "reweighted_wake_sleep") != "reweighted_wake_sleep":
+            raise InputError("encoder_phase is for the objective reweighted_wake_sleep; leave it out")
+        return value
+
     @field_validator("kl")
     @classmethod
     def _is_known(cls, kl: str, info: ValidationInfo) -> str:
@@ -238,7 +334,7 @@ class Config(BaseModel):
     def _suits_the_model(cls, value: float, info: ValidationInfo) -> float:
         model = info.data.get("model")
         if info.field_name == "layers" and model == "vae" and value > 1:
-            raise InputError(f"a vae has one layer of latents, not {value}; use model 'sbn'")
+            raise InputError(f"a vae has one layer of latents, not {value}; use model 'sbn', or latent_above")
         if info.field_name == "prior_precision" and model == "sbn" and value != 1:
             raise InputError("an sbn learns its prior, prior_precision is a vae's; leave it out")
         if info.field_name == "prior_precision" and value != 1 and info.data.get("prior") is not None:
@@ -255,6 +351,10 @@ class Config(BaseModel):
             return value
         if info.data.get("model") == "sbn":
             raise InputError(f"the elbo of an sbn has no KL as a term of its own; leave {name} out")
+        if info.data.get("latent_above") is not None:
+            raise InputError(f"the elbo of two layers of latents has no KL in closed form; leave {name} out")
+        if info.data.get("flow", "none") != "none":
+            raise InputError(f"the elbo behind a flow has no KL in closed form; leave {name} out")
         if info.data.get("objective", "elbo") != "elbo" or info.data.get("kl") == "monte_carlo":
             raise InputError(f"{name} is for objective elbo with its analytic kl alone; use these or leave it out")
         return value
@@ -287,6 +387,10 @@ class Config(BaseModel):
         model, objective, layers_of_bits = (info.data.get(key) for key in ("model", "objective", "layers"))
         if name == "auto" or model is None or objective is None or layers_of_bits is None:
             return name
+        if objective in WAKE_SLEEP:
+            if name == "pathwise":  # what auto is saved as
+                return name
+            raise InputError(f"{objective} is no estimate of one gradient; leave the estimator {name} out")
         claims, in_one = claims_of(ESTIMATORS[name]), layers_of_bits > 1 and objective != "elbo"
         family = POSTERIORS.get(info.data.get("posterior", ""), Normal()) if model == "vae" else Bernoulli()
         reduction = "log_mean_exp" if objective == "importance_weighted" else "sample_mean"
@@ -306,6 +410,8 @@ class Config(BaseModel):
     def _are_enough(cls, samples: int, info: ValidationInfo) -> int:
         estimator = info.data.get("estimator", "auto")
         least = 1 if estimator == "auto" else claims_of(ESTIMATORS[estimator]).least_samples
+        if info.data.get("objective") == "reweighted_wake_sleep":
+            estimator, least = "reweighted_wake_sleep", 2
         if samples < least:
             raise InputError(f"{estimator} needs at least {least} samples, got {samples}")
         return samples
@@ -314,6 +420,7 @@ class Config(BaseModel):
     @classmethod
     def _fits_into_memory(cls, batch: int, info: ValidationInfo) -> int:
         samples, latent = info.data.get("samples", 1), info.data.get("latent", 1) * info.data.get("layers", 1)
+        latent += info.data.get("latent_above") or 0
         if batch * samples * latent > MOST_NOISE:
             raise InputError(
                 f"{batch} rows with {samples} samples of {latent} latents each are {batch * samples * latent:,} random "
@@ -352,6 +459,12 @@ class Config(BaseModel):
         model: Model
         if self.model == "sbn":
             model = mlp_belief_network(features, latents=(self.latent,) * self.layers, **networks)
+        elif self.latent_above is not None:
+            networks["hidden"] = (self.hidden, self.hidden_above)
+            model = mlp_layered_vae(features, latents=(self.latent, self.latent_above), **networks)
+        elif self.flow != "none":
+            flow = FLOWS[self.flow](self.latent, self.flow_steps, self.flow_hidden, networks["activation"])
+            model = mlp_flow_vae(features, flow, prior=self.build_prior(), **networks)
         else:
             posterior = POSTERIORS[self.posterior]
             model = mlp_vae(features, latents=self.latent, posterior=posterior, prior=self.build_prior(), **networks)
@@ -381,6 +494,12 @@ class Config(BaseModel):
         """The objective's name, with the KL by Monte Carlo where that is asked for."""
         return "elbo_monte_carlo" if self.objective == "elbo" and self.kl == "monte_carlo" else self.objective
 
+    def build_objective(self) -> Objective:
+        """What is climbed."""
+        if self.objective == "reweighted_wake_sleep":
+            return ReweightedWakeSleep(self.encoder_phase)
+        return OBJECTIVES[self.settled_objective()]
+
     def build_optimizer(self) -> Optimizer:
         """The optimiser with its hyper-parameters."""
         step_size = {} if self.lr is None else {"step_size": self.lr}
@@ -405,7 +524,7 @@ class Config(BaseModel):
             epochs=self.epochs or LEAST_EPOCHS,
             batch=self.batch,
             samples=self.samples,
-            objective=OBJECTIVES[self.settled_objective()],
+            objective=self.build_objective(),
             estimator=ESTIMATORS[self.settled_estimator()],
             optimizer=self.build_optimizer(),
             schedule=self.build_schedule(),

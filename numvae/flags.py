@@ -199,18 +199,23 @@ def build_parser(command: str = "") -> argparse.ArgumentParser:
     variance.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of the noise (default: 0)")
     variance.add_argument("--out", type=place, metavar="DIR", help="write variance.json and the pictures into DIR")
 
-    again = _command(commands, "reproduce", "run the experiments of the review of the paper, and draw its figures")
-    again.add_argument("what", choices=["review"], help="whose experiments: those of the review")
+    again = _command(commands, "reproduce", "run a paper's experiments, and draw its figures")
+    again.add_argument(
+        "what", choices=["review", "aevb", "iwae"],
+        help="whose experiments: those of the review, of Auto-Encoding Variational Bayes, or of Importance Weighted "
+        "Autoencoders",
+    )  # fmt: skip
     again.add_argument(
         "--figure", metavar="NAME",
-        help="only this one: 1 to 10, 7b, manifolds, latents, kl, denoising, exponential, counts (default: all)",
+        help="only this one (default: all); review: 1 to 10, 7b, manifolds, latents, kl, denoising, exponential, "
+        "counts; aevb: 2 to 5; iwae: schedule, samples, layers",
     )  # fmt: skip
     again.add_argument(
         "--profile", metavar="NAME", default="quick",
-        help="quick: two minutes; full: all rows, and it says how long beforehand (default: quick)",
+        help="quick: a few minutes; full: at full size, and it says how long beforehand (default: quick)",
     )  # fmt: skip
     again.add_argument(
-        "--out", type=place, metavar="DIR", help="folder of the runs and the page (default: runs/review-PROFILE)"
+        "--out", type=place, metavar="DIR", help="folder of the runs and the page (default: runs/WHAT-PROFILE)"
     )
 
     _add_learn(commands)

@@ -21,6 +21,8 @@ from numvae.distributions.kl_table import kl_divergence
 from numvae.errors import CheckError
 from numvae.estimators import Estimator, claims_of, pathwise, sample_mean, score_function
 from numvae.estimators.arm import disarm
+from numvae.flows import BaseIntegrand, FlowVAE
+from numvae.layered import LayeredVAE, lowest_integrand
 from numvae.models import VAE, Model
 from numvae.networks import Activation, Chain
 from numvae.objectives import MonteCarloIntegrand, ReconstructionIntegrand, elbo
@@ -112,15 +114,18 @@ def check_model(
     """Check the gradient of ``objective`` at ``theta`` on a few rows x (B, D), group of weights by group, in float64.
 
     Of a sigmoid belief network, whose bound is a step function of its noise, it is log p(x, z) - log q(z|x) that is
-    checked, with the bits held.  The tolerance is 1e-8 relative, or 1e-6 where the network has kinks (ReLU).
+    checked, with the bits held.  An objective whose pullback is no derivative of its value, as wake-sleep's, says what
+    it is the derivative of by ``with_samples_held``, and that is what differences are taken of.  The tolerance is 1e-8
+    relative, or 1e-6 where the network has kinks (ReLU).
     """
     theta, x = theta.astype(np.float64), x.astype(np.float64)
     noise = model.posterior.noise(rng, (SAMPLES, len(x), model.latents))
-    rule = (
-        _with_noise_held(model, x, noise, objective)
-        if isinstance(model, VAE)
-        else _with_bits_held(model, theta, x, noise)
-    )
+    if isinstance(model, SigmoidBeliefNetwork):
+        rule = _with_bits_held(model, theta, x, noise)
+    elif hasattr(objective, "with_samples_held"):
+        rule = _with_samples_held(model, theta, x, objective, rng)
+    else:
+        rule = _with_noise_held(model, x, noise, objective)
     report = check_pullback(
         rule,
         theta,
@@ -135,12 +140,25 @@ def check_model(
     return ModelCheck(report, compare_estimators(model, theta, x[:2], rng=rng) if comparable else None)
 
 
-def _with_noise_held(model: VAE, x: Array, noise: Array, objective: Objective) -> Rule:
+def _with_noise_held(model: Model, x: Array, noise: Array, objective: Objective) -> Rule:
     def rule(theta: Array) -> tuple[Array, Pullback]:
         bound, pullback = objective(model, theta, x, noise, pathwise)
         return bound, lambda dbound: pullback(dbound)[:1]
 
     rule.__qualname__ = getattr(objective, "__name__", "objective")
+    return rule
+
+
+def _with_samples_held(model: Model, theta: Array, x: Array, objective: Any, rng: np.random.Generator) -> Rule:
+    """The objective's own pullback, beside the value that it is the derivative of at ``theta``."""
+    noise = objective.draw_noise(model, pathwise, rng, (SAMPLES, len(x)))
+    value_at = objective.with_samples_held(model, theta, x, noise)
+
+    def rule(theta: Array) -> tuple[Array, Pullback]:
+        _, pullback = objective(model, theta, x, noise, pathwise)
+        return value_at(theta), lambda dvalue: pullback(dvalue)[:1]
+
+    rule.__qualname__ = f"{objective.__name__}, its samples held"
     return rule
 
 
@@ -165,7 +183,7 @@ def compare_estimators(
     Raises:
         CheckError: one of them is not finite.
     """
-    other: Any = pathwise if isinstance(model, VAE) else disarm
+    other: Any = disarm if isinstance(model, SigmoidBeliefNetwork) else pathwise
     estimates = {
         estimator: np.concatenate(
             [dparams_estimates(model, theta, row[None], estimator, rng=rng, repeats=repeats) for row in x], axis=1
@@ -195,6 +213,13 @@ def dparams_estimates(
         f = first_layer_integrand(model, theta, x, noise, estimator)
         _, pullback = estimator(model.posterior, params, model.split(noise)[0], f, sample_mean)
         return np.asarray(pullback(ones)[0])
+    if isinstance(model, LayeredVAE):
+        lowest = lowest_integrand(model, theta, x, noise)
+        _, pullback = estimator(model.posterior, params, model.split(noise)[0], lowest, sample_mean)
+        return np.asarray(pullback(ones)[0])
+    if isinstance(model, FlowVAE):
+        _, pullback = estimator(model.posterior, params, noise, BaseIntegrand(model, theta, x), sample_mean)
+        return np.asarray(pullback(ones)[0])
     if not model.knows_kl:
         _, pullback = estimator(model.posterior, params, noise, MonteCarloIntegrand(model, theta, x), sample_mean)
         estimates: npt.NDArray[np.float64] = pullback(ones)[0]
@@ -212,11 +237,19 @@ def _score_rounding(model: Model, theta: Array, x: Array) -> Array:
         noise = np.full((1, 1, model.latents), 0.5)
         z, _ = model.posterior.sample(params, model.split(noise)[0])
         f, _ = first_layer_integrand(model, theta, x, noise, score_function)(params, z)
+    elif isinstance(model, LayeredVAE):
+        noise = np.full((1, 1, model.latents), 2.0)
+        z, _ = model.posterior.sample(params, model.split(noise)[0])
+        f, _ = lowest_integrand(model, theta, x, noise)(params, z)
     else:
         noise = model.posterior.noise(np.random.default_rng(0), (1, 1, model.latents))
         far = 2.0 if getattr(model.posterior, "noise_kind", "") == "normal" else 0.977
         z, _ = model.posterior.sample(params, np.full_like(noise, far))
-        f, _ = model.log_likelihood(theta, z, x)
+        f, _ = (
+            BaseIntegrand(model, theta, x)(params, z)
+            if isinstance(model, FlowVAE)
+            else model.log_likelihood(theta, z, x)
+        )
     _, pullback = model.posterior.log_prob(params, z)
     score, _ = pullback(np.ones_like(f))
     rounding: Array = EPSILON * np.abs(f[0] * score[0])
@@ -229,6 +262,8 @@ def _known(number: float) -> float | None:
 
 def _has_kinks(model: Model) -> bool:
     kinked = (layers.relu, layers.leaky_relu)
+    if isinstance(model, FlowVAE):
+        return _has_kinks(model.vae) or getattr(model.flow, "activation", None) in kinked
     if isinstance(model, VAE):
         networks: tuple[Any, ...] = (model.encoder, model.decoder)
     else:

@@ -19,6 +19,7 @@ from numvae.devices import to_host
 from numvae.errors import InputError
 from numvae.estimators import pathwise
 from numvae.layers import affine_of_data
+from numvae.learning.wake_sleep import ReweightedWakeSleep
 from numvae.models import VAE
 from numvae.networks import Chain, Dense, Network, SharedLogStd
 from numvae.objectives import elbo, importance_weighted
@@ -393,7 +394,8 @@ def gradient_noise(
     gram = to_host(first.gram(second)).astype(np.float64)
     ratio = model.encoder.layout.size / model.decoder.layout.size
     parts = _decomposed(norms, gram, len(x) if batch is None else batch, len(noise), ratio)
-    return replace(parts, mean_over_samples=objective is not importance_weighted)
+    of_one_bound = objective is importance_weighted or isinstance(objective, ReweightedWakeSleep)
+    return replace(parts, mean_over_samples=not of_one_bound)
 
 
 def _decomposed(norms: Array, gram: Array, batch: int, samples: int, cost_ratio: float) -> GradientNoise:

@@ -20,6 +20,7 @@ from numvae.distributions.kl_table import Divergence, kl_divergence
 from numvae.errors import InputError
 from numvae.estimators import Estimator, Reduction, log_mean_exp, pathwise, sample_mean
 from numvae.models import VAE, Model
+from numvae.path_models import PathModel, path_bound
 
 __all__ = [
     "MonteCarloIntegrand",
@@ -46,6 +47,8 @@ def elbo(model: Model, theta: Array, x: Array, noise: Array, estimator: Estimato
     """
     if isinstance(model, SigmoidBeliefNetwork):
         return layered_bound(model, theta, x, noise, estimator)
+    if isinstance(model, PathModel):
+        return path_bound(model, theta, x, noise, estimator)
     (reconstruction, kl), terms_pullback = elbo_terms(model, theta, x, noise, estimator)
     return reconstruction - kl, lambda delbo: terms_pullback((delbo, -delbo))  # (objectives.2), (bound.4)
 
@@ -133,6 +136,8 @@ def elbo_monte_carlo(
     """
     if isinstance(model, SigmoidBeliefNetwork):
         return chain_bound(model, theta, x, noise, estimator, reduce)
+    if isinstance(model, PathModel):
+        return path_bound(model, theta, x, noise, estimator, reduce)
     params, encoder_pullback = model.encoder.of_data(model.layout.views(theta)["encoder"], x)
     f = MonteCarloIntegrand(model, theta, x)
     bound, expectation_pullback = estimator(model.posterior, params, noise, f, reduce)  # (objectives.4), (bound.2)

@@ -9,10 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from numvae import figures
-from numvae.config import Config
+from numvae.config import WAKE_SLEEP, Config
 from numvae.datasets import Dataset
 from numvae.distributions import MultivariateNormal, Normal
+from numvae.flows import FlowVAE
 from numvae.gradcheck import ModelCheck
+from numvae.layered import LayeredVAE
 from numvae.models import VAE
 from numvae.page import CAPTIONS, write_page
 from numvae.priors import STANDARD_NORMAL
@@ -24,6 +26,10 @@ __all__ = ["draw_figures", "write_report"]
 RECONSTRUCTED = 12
 SAMPLED = 100
 SCATTERED = 5000
+FLOW_NAMES = {
+    "planar": ", a planar flow behind its normal (steps: {steps})",
+    "iaf": ", an inverse autoregressive flow behind its normal (steps: {steps}, units in each: {hidden})",
+}
 TITLES = {"drawn": "drawn digits", "mnist": "MNIST digits", "frey": "the Frey faces"}
 
 
@@ -52,7 +58,7 @@ def write_report(run: Run, dataset: Dataset, check: ModelCheck | None = None) ->
         history=run.state.history,
         notes=[
             f"{_networks(run)}, {run.model.layout.size:,} weights in one vector; {config.likelihood} likelihood, "
-            f"gradient by {config.settled_estimator()}, {config.optimizer}, {config.batch} rows a step. "
+            f"gradient by {_method(config)}, {config.optimizer}, {config.batch} rows a step. "
             "Every gradient was derived by hand.",
             *_about_the_bound(run),
         ],
@@ -61,6 +67,10 @@ def write_report(run: Run, dataset: Dataset, check: ModelCheck | None = None) ->
 
 
 def _kind(run: Run) -> str:
+    if isinstance(run.model, LayeredVAE):
+        return f"A variational auto-encoder with {len(run.model.widths)} layers of latents"
+    if isinstance(run.model, FlowVAE):
+        return "A variational auto-encoder with a normalising flow"
     return "A variational auto-encoder" if isinstance(run.model, VAE) else "A sigmoid belief network"
 
 
@@ -68,12 +78,22 @@ def _networks(run: Run) -> str:
     """What stands between the data and the latents, and between these."""
     config = run.config
     hidden = [str(width) for width in config.hidden]
-    if isinstance(run.model, VAE):
+    if isinstance(run.model, (VAE, FlowVAE)):
         units = "-".join([str(run.features), *hidden, str(config.latent)])
-        return f"An encoder of {units} units and its mirror image as decoder"
+        flow = FLOW_NAMES.get(config.flow, "").format(steps=config.flow_steps, hidden=config.flow_hidden)
+        return f"An encoder of {units} units and its mirror image as decoder{flow}"
+    if isinstance(run.model, LayeredVAE):
+        lower = "-".join([str(run.features), *hidden, str(config.latent)])
+        upper = "-".join(map(str, [config.latent, *config.hidden_above, config.latent_above]))
+        return f"Encoders of {lower} and, above, {upper} units, and their mirror images as decoders"
     between = f"{'-'.join(hidden)} {config.activation} units" if hidden else "linear maps"
     layers = " and ".join(f"{width} bits" for width in run.model.widths)
     return f"{run.features} data features below {layers}, {between} from layer to layer, both ways"
+
+
+def _method(config: Config) -> str:
+    """How the gradient is taken: by an estimator, or by an objective that has none."""
+    return config.objective if config.objective in WAKE_SLEEP else config.settled_estimator()
 
 
 def _about_the_bound(run: Run) -> list[str]:
@@ -89,16 +109,28 @@ def _about_the_bound(run: Run) -> list[str]:
         said.append(f"The bound is on the log-probability of {family.support}, and compares with no bound on others.")
     if _climbs_another(run):
         said.append(f"Training climbed {_climbed(config)}; the numbers and curves called training are of that.")
+    if config.objective in WAKE_SLEEP:
+        said.append(_about_the_phases(config))
     return said
 
 
+def _about_the_phases(config: Config) -> str:
+    """What decoder and encoder learn from in wake-sleep, in a sentence."""
+    weighted = config.objective == "reweighted_wake_sleep"
+    decoder = "from data" if not weighted else "from data, by importance weights"
+    dreams = "what the model itself dreams"
+    encoder = {"wake": "the same weighted samples", "sleep": dreams, "both": f"the same weighted samples and {dreams}"}
+    learns_from = encoder[config.encoder_phase] if weighted else dreams
+    return f"The decoder learnt {decoder}, the encoder from {learns_from}: it climbed no bound on the data."
+
+
 def _climbs_another(run: Run) -> bool:
-    return run.recipe.is_reshaped or run.config.objective == "importance_weighted"
+    return run.recipe.is_reshaped or run.config.objective in ("importance_weighted", "reweighted_wake_sleep")
 
 
 def _climbed(config: Config) -> str:
     """What training climbs where it is not the bound, in words."""
-    if config.objective == "importance_weighted":
+    if config.objective in ("importance_weighted", "reweighted_wake_sleep"):
         return f"the importance-weighted bound of {config.samples} samples"
     weight = "" if config.kl_weight == 1 else f"{config.kl_weight:g} "
     extras = [
@@ -126,7 +158,7 @@ def _pictures(run: Run, dataset: Dataset, check: ModelCheck | None) -> dict[str,
         decoded, drawn = run.decode(run.means(rows)) / white, run.draw(SAMPLED) / white
         pictures["reconstructions"] = lambda: figures.reconstructions(seen / white, decoded, shape)
         pictures["prior_samples"] = lambda: figures.prior_samples(drawn, shape)
-    if isinstance(run.model, VAE) and run.model.latents == 2 and run.model.posterior.support != "simplex":
+    if isinstance(run.model, (VAE, FlowVAE)) and run.model.latents == 2 and run.model.posterior.support != "simplex":
         model = run.model
         labels = None if dataset.test_labels is None else dataset.test_labels[:SCATTERED]
         means = run.means(dataset.test[:SCATTERED])

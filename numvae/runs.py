@@ -23,6 +23,7 @@ from numvae.datasets import DATASETS, Dataset, binarize_once, load
 from numvae.devices import to_host
 from numvae.distributions.contract import centre
 from numvae.errors import InputError
+from numvae.flows import FlowVAE
 from numvae.gradcheck import ModelCheck, check_model
 from numvae.likelihoods import VIEWS
 from numvae.models import Model
@@ -115,8 +116,13 @@ class Run:
         return check_model(self.model, self.theta, x, rng=rng, objective=recipe.objective_at(self.state.step))
 
     def means(self, rows: npt.NDArray[Any]) -> Array:
-        """Means of q(z|x) for rows of data, of several layers the lowest: (N, Z).  Medians where q has no mean."""
+        """Means of q(z|x) for rows of data, of several layers the lowest: (N, Z).  Medians where q has no mean.
+
+        Behind a flow: where it takes the mean of the normal before it.
+        """
         x = self.recipe.binarize(rows, generator(self.config.seed, "pictures"), self.theta.dtype)
+        if isinstance(self.model, FlowVAE):
+            return self.model.latent_centre(self.theta, x)
         return centre(self.model.posterior, self.model.encode(self.theta, x), self.model.latents)
 
     def decode(self, z: npt.NDArray[Any]) -> Array:

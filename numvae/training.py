@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from numvae.adaptation import Adaptation, adapt, estimators_at, is_adaptive, start_adaptation
 from numvae.arrays import Array, Pullback
+from numvae.belief_networks import SigmoidBeliefNetwork
 from numvae.blocks import blocks
 from numvae.corruption import Corruption
 from numvae.datasets.binarization import Binarization, codes, counts, fresh, photons
@@ -23,7 +24,7 @@ from numvae.errors import DivergedError, InputError
 from numvae.estimators import Adaptive, Estimator, pathwise, score_function
 from numvae.evaluation import batches, evaluate
 from numvae.memory import keep_freed_memory
-from numvae.models import VAE, Model
+from numvae.models import Model
 from numvae.objectives import denoising_elbo, elbo, kl_weight_at, weight_log_prior, weighted_elbo
 from numvae.optimizers import Adam, Optimizer, clip_norm
 from numvae.parameters import Initializer, glorot, initial_theta
@@ -103,6 +104,13 @@ class Recipe:
         """x of rows of data, (B, D), for ``objective_at``; with a corruption [x | x̃], (B, 2D)."""
         x = self.binarize(rows, rng, dtype)
         return x if self.corruption is None else np.concatenate([x, self.corruption(x, rng)], axis=-1)
+
+    def draw_noise(
+        self, model: Model, estimator: Any, rng: np.random.Generator, rows: int, dtype: npt.DTypeLike
+    ) -> Array:
+        """What one step on so many rows takes, (S, B, ·): by the objective, if it wants more than its estimator."""
+        draw: Callable[..., Array] = getattr(self.objective, "draw_noise", type(model).draw_noise)
+        return draw(model, estimator, rng, (self.samples, rows), dtype)
 
     def objective_at(self, step: int) -> Objective:
         """What a step climbs, the first of which is 0."""
@@ -185,7 +193,7 @@ def try_gradient(model: Model, dataset: Dataset, recipe: Recipe, state: State) -
     rng, dtype = generator(recipe.seed, "estimator", 1), state.theta.dtype
     x = recipe.draw_rows(dataset.train[:1], rng, dtype)
     estimator, objective = estimators_at(recipe.estimator, state.adaptation), recipe.objective_at(state.step)
-    noise = model.draw_noise(estimator, rng, (recipe.samples, 1), dtype)
+    noise = recipe.draw_noise(model, estimator, rng, 1, dtype)
     x, noise = to_device(x, recipe.device), to_device(noise, recipe.device)
     bound, gradient = bound_and_gradient(model, state.theta, x, noise, objective, estimator)
     if not math.isfinite(float(to_host(bound)) + float(to_host(np.dot(gradient, gradient)))):
@@ -241,7 +249,7 @@ def _step(model: Model, dataset: Dataset, recipe: Recipe, state: State, picked: 
     adaptation = state.adaptation
     deta = None if adaptation is None else np.zeros_like(adaptation.eta)
     estimator = estimators_at(recipe.estimator, adaptation, deta)
-    noise = model.draw_noise(estimator, state.noise_rng, (recipe.samples, len(picked)), dtype)
+    noise = recipe.draw_noise(model, estimator, state.noise_rng, len(picked), dtype)
     x, noise = to_device(x, recipe.device), to_device(noise, recipe.device)
     bound_sum, gradient = bound_and_gradient(model, state.theta, x, noise, objective, estimator)
     if recipe.weight_prior_precision is not None:
@@ -318,9 +326,11 @@ def _history_row(model: Model, dataset: Dataset, recipe: Recipe, state: State) -
         require_finite_state(model, recipe, state)
         rng = generator(recipe.seed, "evaluation")
         parts = batches(model, state.theta, dataset.test, rng, 1, recipe.binarize, recipe.device)
-        estimator = pathwise if isinstance(model, VAE) else score_function
+        estimator = score_function if isinstance(model, SigmoidBeliefNetwork) else pathwise
         culprit = (
-            _culprit(model, state, parts, recipe.objective, estimator)
+            _culprit(
+                model, state, parts, elbo if hasattr(recipe.objective, "draw_noise") else recipe.objective, estimator
+            )
             or "the sum of the bound over the epoch's rows overflows"
         )
         raise _diverged(f"after step {state.step}", culprit)

@@ -79,7 +79,7 @@ class VarianceWatch:
         picked = rng.integers(len(self.dataset.train), size=rows)
         x = to_device(recipe.draw_rows(self.dataset.train[picked], rng, dtype), recipe.device)
         estimator = estimators_at(recipe.estimator, state.adaptation)
-        noises = [self.model.draw_noise(estimator, rng, (recipe.samples, rows), dtype) for _ in range(2)]
+        noises = [recipe.draw_noise(self.model, estimator, rng, rows, dtype) for _ in range(2)]
         noise, independent_noise = (to_device(drawn, recipe.device) for drawn in noises)
         return gradient_noise(
             self.model,

@@ -12,6 +12,7 @@ from numvae.arrays import Array, Pullback
 from numvae.belief_networks import OfSigns
 from numvae.devices import to_host
 from numvae.errors import DivergedError, InputError
+from numvae.flows import Flow, FlowVAE
 from numvae.models import VAE, Model
 from numvae.networks import Chain, Network
 from numvae.parameters import Layout
@@ -57,7 +58,7 @@ def _watched_rule(rule: Callable[..., tuple[Any, Pullback]], name: str) -> Calla
     def watched(*arguments: Any, **keywords: Any) -> tuple[Any, Pullback]:
         with np.errstate(all="ignore"):
             value, pullback = rule(*arguments, **keywords)
-        require_finite([value], name)
+        require_finite(value if isinstance(value, tuple) else [value], name)
 
         def watched_pullback(*cotangents: Any, **outputs: Any) -> tuple[Any, ...]:
             with np.errstate(all="ignore"):
@@ -86,6 +87,26 @@ class _WatchedNetwork:
         return _watched_rule(self.network.of_data, self.name)(theta, x)
 
 
+@dataclass(frozen=True)
+class _WatchedFlow:
+    flow: Flow
+
+    @property
+    def latents(self) -> int:
+        return self.flow.latents
+
+    @property
+    def context(self) -> int:
+        return self.flow.context
+
+    @property
+    def layout(self) -> Layout:
+        return self.flow.layout
+
+    def __call__(self, theta: Array, context: Array, z: Array) -> tuple[tuple[Array, Array], Pullback]:
+        return _watched_rule(self.flow, f"flow ({type(self.flow).__name__})")(theta, context, z)
+
+
 def _watched_family(family: Any, name: str) -> Any:
     """The same family, of a class derived from its own: estimators for one family alone still know it."""
     kind = type(family)
@@ -99,6 +120,8 @@ def _watched_family(family: Any, name: str) -> Any:
 
 
 def _watched_model(model: Model) -> Model:
+    if isinstance(model, FlowVAE):
+        return _watched_flow_vae(model)
     families: dict[str, Any] = {
         "posterior": _watched_family(model.posterior, "posterior"),
         "likelihood": _watched_family(model.likelihood, "likelihood"),
@@ -113,6 +136,12 @@ def _watched_model(model: Model) -> Model:
             for name, parts in (("encoder", model.encoders), ("decoder", model.decoders))
         }
     return replace(model, **networks, **families)
+
+
+def _watched_flow_vae(model: FlowVAE) -> FlowVAE:
+    vae = _watched_model(model.vae)
+    assert isinstance(vae, VAE), "what watches a VAE is one"
+    return FlowVAE(vae, _WatchedFlow(model.flow))
 
 
 def _watched_network(network: Network, name: str) -> Network:

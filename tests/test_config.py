@@ -18,6 +18,7 @@ from numvae.corruption import CORRUPTIONS
 from numvae.datasets import BINARIZATIONS, DATASETS, from_arrays
 from numvae.devices import Device
 from numvae.errors import InputError
+from numvae.layered import LayeredVAE
 from numvae.optimizers import OPTIMIZERS, AdamW
 from numvae.schedules import SCHEDULES, Cosine, Milestones, WarmUp
 from tests.small_runs import DIGITS
@@ -28,6 +29,7 @@ OPTIONS = {
     "exponential": {"decay": 0.5, "steps": 10},
     "cosine": {"steps": 10},
     "milestones": {"at": [1, 2]},
+    "stages": {"pass_steps": 10},
 }
 
 
@@ -142,6 +144,30 @@ def test_hidden_layers_stand_in_the_encoder_and_mirrored_in_the_decoder(hidden):
     assert widths == [*reversed(hidden), 6]
 
 
+def test_a_second_layer_of_latents_stands_above_the_first():
+    above = Config(latent=5, hidden=[7, 6], latent_above=3, hidden_above=[4])
+    model = above.build_model(9)
+    assert isinstance(model, LayeredVAE)
+    units = [
+        [part.outputs for part in network.parts if isinstance(part, networks.Dense)]
+        for network in (*model.encoders, *model.decoders)
+    ]
+    assert units == [[7, 6, 10], [4, 6], [6, 7, 9], [4, 10]]
+    assert model.widths == (5, 3)
+    assert not isinstance(Config(latent=5).build_model(9), LayeredVAE)
+
+
+def test_the_bound_of_two_layers_is_by_samples_and_says_so():
+    above = Config(latent_above=3)
+    assert (above.kl, above.settled_objective(), above.settled_estimator()) == (
+        "monte_carlo",
+        "elbo_monte_carlo",
+        "pathwise",
+    )
+    assert Config(**above.model_dump()) == above
+    assert Config().kl == "analytic"
+
+
 # ---- bad settings
 
 
@@ -209,8 +235,40 @@ def test_what_the_file_and_what_the_flags_got_wrong_is_told_apart(tmp_path):
             "--estimator: nvil cannot take several layers as one, as importance_weighted does",
         ),
         ({"estimator": "vimco"}, "--samples: vimco needs at least 2 samples, got 1"),
+        ({"objective": "reweighted_wake_sleep"}, "--samples: reweighted_wake_sleep needs at least 2 samples, got 1"),
+        ({"objective": "wake_sleep", "estimator": "lax"}, "--estimator: wake_sleep is no estimate of one gradient"),
+        ({"objective": "wake_sleep", "model": "sbn"}, "--objective: wake_sleep is for a vae here, not for an sbn"),
+        ({"objective": "wake_sleep", "encoder_phase": "sleep"}, "--encoder-phase: encoder_phase is for the objective"),
+        ({"objective": "wake_sleep", "latent_above": 3}, "--objective: two layers of latents have no other bound"),
         ({"layers": 2}, "--layers: a vae has one layer of latents, not 2; use model 'sbn'"),
         ({"model": "sbn", "prior_precision": 2.0}, "--prior-precision: an sbn learns its prior"),
+        ({"latent_above": 0}, "--latent-above must be at least 1, got 0"),
+        ({"model": "sbn", "latent_above": 3}, "--latent-above: layers of bits are counted by layers"),
+        ({"model": "sbn", "hidden_above": [3]}, "--hidden-above: layers of bits are counted by layers"),
+        ({"hidden_above": [3]}, "--hidden-above: there are no latents above to reach; set latent_above"),
+        ({"latent_above": 3, "posterior": "laplace"}, "--posterior: both layers of latents are normal, so posterior"),
+        ({"latent_above": 3, "prior": "laplace"}, "--prior: the upper layer of latents is standard normal, so prior"),
+        ({"latent_above": 3, "prior_params": {"log_std": 1.0}}, "--prior-params: the upper layer of latents is"),
+        ({"latent_above": 3, "prior_precision": 2.0}, "--prior-precision: the upper layer of latents is"),
+        ({"latent_above": 3, "kl": "analytic"}, "--kl: the KL of two layers of latents has no closed form, so kl cann"),
+        ({"latent_above": 3, "estimator": "score_function"}, "--estimator: two layers of latents have one path from"),
+        ({"latent_above": 3, "objective": "wake_sleep"}, "--objective: two layers of latents have no other bound"),
+        (
+            {"latent_above": 10_000, "batch": 10_000, "samples": 10},
+            "--batch: 10000 rows with 10 samples of 10020 latents each are 1,002,000,000",
+        ),
+        ({"flow": "radial"}, "--flow must be none, planar or iaf, got 'radial'"),
+        ({"flow": "iaf", "model": "sbn"}, "--flow: a flow moves real numbers, not bits; flow is a vae's"),
+        ({"flow": "iaf", "latent_above": 3}, "--flow: a flow is for one layer of latents"),
+        ({"flow_steps": 3}, "--flow-steps: flow_steps is of a flow, and there is no such; set flow to one"),
+        ({"flow": "planar", "flow_hidden": 5}, "--flow-hidden: flow_hidden is of a flow, and there is no such; set fl"),
+        ({"flow": "iaf", "flow_steps": 0}, "--flow-steps must be at least 1, got 0"),
+        ({"flow": "iaf", "posterior": "laplace"}, "--posterior: a flow starts from a normal, so posterior cannot be"),
+        ({"flow": "iaf", "prior": "laplace"}, "--prior: a flow ends at a normal prior, so prior cannot be 'laplace'"),
+        ({"flow": "iaf", "kl": "analytic"}, "--kl: the KL behind a flow has no closed form, so kl cannot be 'analyt"),
+        ({"flow": "iaf", "kl_weight": 2.0}, "--kl-weight: the elbo behind a flow has no KL in closed form"),
+        ({"flow": "iaf", "objective": "wake_sleep"}, "--objective: a flow has no other bound, so objective cannot"),
+        ({"flow": "iaf", "estimator": "score_function"}, "--estimator: a flow has one path from noise to bound"),
         ({"lr": float("nan")}, "--lr must be a finite number, got nan"),
         ({"clip_norm": float("inf")}, "--clip-norm must be a finite number, got inf"),
         ({"optimizer_options": {"beta3": 1}}, "--optimizer-options: adam has no beta3, it has beta1, beta2, epsilon"),
@@ -410,6 +468,17 @@ def test_bits_are_black_and_white_and_nothing_between(rows):
     assert config._holds_bits(rows) == set(np.unique(rows)).issubset({0, 255 if rows.dtype == np.uint8 else 1})
 
 
+# ---- wake-sleep
+
+
+@pytest.mark.parametrize("phase", ["wake", "sleep", "both"])
+def test_what_the_encoder_learns_from_reaches_the_recipe(phase):
+    settings = {"objective": "reweighted_wake_sleep", "samples": 2, "encoder_phase": phase, "binarize": "none"}
+    saved = Config(**settings).model_copy(update={"estimator": Config(**settings).settled_estimator()})
+    recipe = read_config(None, saved.model_dump()).build_recipe()
+    assert recipe.objective.encoder_phase == phase
+
+
 # ---- the weight of the KL, free bits, corruption
 
 
@@ -432,11 +501,14 @@ def test_what_reshapes_the_objective_reaches_the_recipe():
         ({"free_bits": float("nan")}, "--free-bits must be a finite number, got nan"),
         ({"model": "sbn", "kl_weight": 0.0}, "--kl-weight: the elbo of an sbn has no KL as a term of its own"),
         ({"model": "sbn", "corruption": "blank_pixels"}, "--corruption: the elbo of an sbn"),
+        ({"latent_above": 3, "kl_weight": 2.0}, "--kl-weight: the elbo of two layers of latents has no KL in closed"),
+        ({"latent_above": 3, "corruption": "blank_pixels"}, "--corruption: the elbo of two layers of latents"),
         (
             {"objective": "elbo_monte_carlo", "free_bits": 0.1},
             "free_bits is for objective elbo with its analytic kl alone",
         ),
         ({"objective": "importance_weighted", "kl_warm_up": 9}, "kl_warm_up is for objective elbo"),
+        ({"objective": "wake_sleep", "kl_weight": 2.0}, "kl_weight is for objective elbo"),
         ({"kl": "monte_carlo", "kl_weight": 2.0}, "kl_weight is for objective elbo with its analytic kl alone"),
         ({"corruption": "pepper"}, "--corruption must be none, salt_and_pepper, normal_noise or blank_pixels"),
         ({"corrupt": 0.1}, "--corrupt: a strength needs its corruption; say which: salt_and_pepper, "),

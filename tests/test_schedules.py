@@ -11,9 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numvae.errors import InputError
-from numvae.schedules import SCHEDULES, Constant, Cosine, Exponential, InverseTime, Milestones, Schedule, WarmUp
+from numvae.schedules import (
+    SCHEDULES,
+    Constant,
+    Cosine,
+    Exponential,
+    InverseTime,
+    Milestones,
+    Schedule,
+    Stages,
+    WarmUp,
+)
 
 HALF_COSINE = 0.5 * (1 + math.cos(math.pi / 4))
+STAGE = 10 ** (-1 / 7)
 
 WORKED: list[Any] = [
     pytest.param(Constant(), [(0, 1.0), (10**9, 1.0)], id="schedules.1 constant"),
@@ -28,6 +39,14 @@ WORKED: list[Any] = [
     pytest.param(WarmUp(2, then=InverseTime(1.0)), [(0, 0.5), (2, 1.0), (3, 0.5)], id="schedules.5 warm-up, then"),
     pytest.param(Milestones((3, 5), drop=0.5), [(2, 1.0), (3, 0.5), (4, 0.5), (5, 0.25)], id="schedules.6 milestones"),
     pytest.param(Milestones(()), [(0, 1.0), (9, 1.0)], id="schedules.6 no milestones"),
+    pytest.param(
+        Stages(10),
+        [(9, 1.0), (10, STAGE), (39, STAGE), (40, STAGE**2), (10929, STAGE**6), (10930, 0.1), (10**9, 0.1)],
+        id="schedules.7 stages",
+    ),
+    pytest.param(
+        Stages(2, stages=3, growth=1, last=0.25), [(1, 1.0), (2, 0.5), (3, 0.5), (4, 0.25)], id="schedules.7 even"
+    ),
 ]
 
 
@@ -37,7 +56,13 @@ def test_hand_worked_factors(schedule: Schedule, points: list[tuple[int, float]]
         assert schedule(step) == pytest.approx(factor, abs=1e-15)
 
 
-FALLING: list[Schedule] = [InverseTime(0.01), Exponential(0.5, 100), Cosine(300, 0.1), Milestones((20, 200), 0.3)]
+FALLING: list[Schedule] = [
+    InverseTime(0.01),
+    Exponential(0.5, 100),
+    Cosine(300, 0.1),
+    Milestones((20, 200), 0.3),
+    Stages(5),
+]
 
 
 @pytest.mark.parametrize("schedule", FALLING, ids=repr)
@@ -70,9 +95,16 @@ def test_robbins_and_monro_hold_for_powers_above_a_half_up_to_one(
 
 @pytest.mark.parametrize("schedule", [parameter.values[0] for parameter in WORKED], ids=repr)
 def test_repr_round_trips_and_factors_are_python_floats(schedule: Schedule) -> None:
-    names = {kind.__name__: kind for kind in (Constant, InverseTime, Exponential, Cosine, WarmUp, Milestones)}
+    names = {kind.__name__: kind for kind in (Constant, InverseTime, Exponential, Cosine, WarmUp, Milestones, Stages)}
     assert eval(repr(schedule), names) == schedule
     assert type(schedule(1)) is float
+
+
+def test_the_stages_of_the_importance_weighted_auto_encoder_make_3280_passes() -> None:
+    """Every pass counted by its factor   (schedules.7)."""
+    schedule, factors = Stages(pass_steps=2), [10 ** (-i / 7) for i in range(8)]
+    met = [schedule(2 * number) for number in range(3280)]
+    assert [sum(abs(factor - each) < 1e-12 for each in met) for factor in factors] == [3**i for i in range(8)]
 
 
 def test_lists_from_json_become_milestones() -> None:
@@ -89,6 +121,10 @@ MISTAKES: list[tuple[Callable[[], Schedule], str]] = [
     (lambda: WarmUp(True), "WarmUp: steps must be a whole number >= 1, got True; try 500"),
     (lambda: Milestones((5, -1)), r"Milestones: at must be whole numbers >= 0, got \(5, -1\); try \(1000, 2000\)"),
     (lambda: Milestones((5,), drop=0.0), r"Milestones: drop must be a number in \(0, 1\], got 0.0; try 0.1"),
+    (lambda: Stages(0), "Stages: pass_steps must be a whole number >= 1, got 0; try 3000"),
+    (lambda: Stages(9, stages=1), "Stages: stages must be a whole number >= 2, got 1; try 8"),
+    (lambda: Stages(9, growth=0), "Stages: growth must be a whole number >= 1, got 0; try 3"),
+    (lambda: Stages(9, last=2.0), r"Stages: last must be a number in \(0, 1\], got 2.0; try 0.1"),
 ]
 
 
@@ -99,5 +135,5 @@ def test_mistakes_get_one_line_that_says_what_to_do(make: Callable[[], Schedule]
 
 
 def test_every_schedule_has_a_name_for_the_border() -> None:
-    assert set(SCHEDULES) == {"constant", "inverse_time", "exponential", "cosine", "warm_up", "milestones"}
+    assert set(SCHEDULES) == {"constant", "inverse_time", "exponential", "cosine", "warm_up", "milestones", "stages"}
     assert SCHEDULES["cosine"](steps=4)(2) == pytest.approx(0.5)

@@ -24,6 +24,8 @@ from numvae.distributions.poisson import Poisson
 from numvae.errors import InputError
 from numvae.estimators import Integrand, Reduction, claims_of, log_mean_exp, pathwise, sample_mean, score_function
 from numvae.estimators.arm import disarm
+from numvae.flows import BaseIntegrand, FlowVAE
+from numvae.layered import LayeredVAE, lowest_integrand
 from numvae.models import Model
 from numvae.objectives import MonteCarloIntegrand, ReconstructionIntegrand
 
@@ -123,8 +125,8 @@ def _exact_or_none(problem: Problem, reduce: Reduction, samples: int) -> Array |
 def state_of_model(model: Model, theta: Array, x: Array, name: str = "ELBO") -> State:
     """What an estimator must average for rows x (N, D), and the gradient in the parameters of q it must find.
 
-    Of a VAE whose KL has a closed form, which takes no estimating, it is log p(x|z); of any other, and of a sigmoid
-    belief network of one layer, it is the whole log p(x, z) - log q(z|x).
+    Of a VAE whose KL has a closed form, which takes no estimating, it is log p(x|z); of any other, and of a model made
+    of layers that has but one, it is the whole log p(x, z) - log q(z|x).
 
     Raises:
         InputError: a network of several layers, whose lower layers' f holds the estimates of the upper ones.
@@ -142,6 +144,10 @@ def state_of_model(model: Model, theta: Array, x: Array, name: str = "ELBO") -> 
         if isinstance(model, SigmoidBeliefNetwork):
             no_noise = np.empty((0, 0, latents))  # nor an estimator: there is no layer above
             return first_layer_integrand(model, weights, rows, no_noise, pathwise)  # one that asks for every derivative
+        if isinstance(model, LayeredVAE):
+            return lowest_integrand(model, weights, rows, np.empty((0, 0, latents)))
+        if isinstance(model, FlowVAE):
+            return BaseIntegrand(model, weights, rows)
         closed = has_closed_form(model.posterior, model.prior.family)
         return (ReconstructionIntegrand if closed else MonteCarloIntegrand)(model, weights, rows)
 

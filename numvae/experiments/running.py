@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +84,16 @@ def grey(rows: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
 
 def train_experiment(
-    experiment: Experiment, folder: Path, earlier: Mapping[str, Trained], command: str | None = None
+    experiment: Experiment,
+    folder: Path,
+    earlier: Mapping[str, Trained] | None = None,
+    command: str | None = None,
+    until: int | None = None,
 ) -> Trained:
     """The experiment's run in ``folder``, trained to its end: made, gone on with, or only opened where it is complete.
 
     ``earlier``: the runs by name that it may start from.  ``command``: what goes on after an interruption;
-    without it, the same call does.
+    without it, the same call does.  ``until``: stop when so many epochs are done, to look at what they reached.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; the run is saved.
@@ -101,11 +105,12 @@ def train_experiment(
     else:
         run, dataset = create_run(experiment.config, folder)
         if experiment.starts_from is not None:
-            _start_from(run, earlier[experiment.starts_from])
+            _start_from(run, (earlier or {})[experiment.starts_from])
             run.save()
-    if run.state.epoch < run.recipe.epochs and not (folder / DIVERGED).exists():
+    epochs = run.recipe.epochs if until is None else min(until, run.recipe.epochs)
+    if run.state.epoch < epochs and not (folder / DIVERGED).exists():
         try:
-            _train(run, dataset, experiment.watched, command)
+            _train(run, dataset, epochs, experiment.watched, command)
         except DivergedError as error:
             about = json.dumps({"step": run.state.step, "message": str(error)}) + "\n"
             write_atomically(folder / DIVERGED, lambda file: file.write(about.encode()))
@@ -115,7 +120,7 @@ def train_experiment(
     return Trained(run, dataset, message)
 
 
-def _train(run: Run, dataset: Dataset, watched: bool, command: str | None) -> None:
+def _train(run: Run, dataset: Dataset, epochs: int, watched: bool, command: str | None) -> None:
     progress = Progress(run, len(dataset.train))
     progress.bar.set_description(run.folder.name)
     watch = ScaleWatch(run, dataset) if watched else None
@@ -134,7 +139,8 @@ def _train(run: Run, dataset: Dataset, watched: bool, command: str | None) -> No
                 watch.save()
 
         try:
-            train(run.model, dataset, progress.recipe, run.state, on_batch=on_batch, on_epoch=on_epoch)
+            recipe = replace(progress.recipe, epochs=epochs)
+            train(run.model, dataset, recipe, run.state, on_batch=on_batch, on_epoch=on_epoch)
         finally:
             if watch is not None:
                 watch.save()

@@ -24,6 +24,25 @@ def _(rng: Rng) -> tuple[Numbers, Numbers]:
     return [slope(f, log_std) for f in functions], [std, 2 * std**2, 1]
 
 
+@step("multivariate_normal.6a")
+def _(rng: Rng) -> tuple[Numbers, Numbers]:
+    """The residual of p at a draw of q; M is lower triangular."""
+    L, L_p = (np.tril(rng.normal(size=(3, 3)), -1) + np.diag(rng.uniform(0.5, 2, 3)) for _ in range(2))
+    mean_q, mean_p, noise = rng.normal(size=(3, 3))
+    w, M = np.linalg.inv(L_p) @ (mean_q - mean_p), np.linalg.inv(L_p) @ L
+    left = np.linalg.solve(L_p, mean_q + L @ noise - mean_p)
+    return [*left, *np.zeros(3)], [*(w + M @ noise), *M[np.triu_indices(3, 1)]]
+
+
+@step("categorical.1a")
+def _(rng: Rng) -> tuple[Numbers, Numbers]:
+    """What makes p the softmax: it adds up to 1, and its log-odds are differences of logits."""
+    logits = rng.normal(size=4)
+    p = np.exp(logits) / np.exp(logits).sum()
+    moved = np.exp(logits + 3) / np.exp(logits + 3).sum()
+    return [p.sum(), *np.log(p[1:] / p[0]), *moved], [1, *(logits[1:] - logits[0]), *p]
+
+
 def kl_of_normals(m: float, log_std: float, alpha: float) -> float:
     """KL(N(m, std²) ‖ N(0, 1/α)) by quadrature of its definition."""
     q, p = stats.norm(m, math.exp(log_std)), stats.norm(0, alpha**-0.5)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import expit
 
 from numvae.arrays import Array
-from tests.steps.kit import Numbers, bits, gradient, slope, step
+from tests.steps.kit import Numbers, bits, gradient, mean, slope, step
 
 Rng = np.random.Generator
 
@@ -49,6 +49,22 @@ def _(rng: Rng) -> tuple[Numbers, Numbers]:
     return left, np.sum(x.T @ dy * to_W) + dy.sum(axis=0) @ to_b + np.sum(dy @ W.T * to_x)
 
 
+@step("parameters.1a")
+def _(rng: Rng) -> tuple[Numbers, Numbers]:
+    """Two layers in one vector: its gradient, and the pieces' one after the other."""
+    W, b, upper, x, dy = (rng.normal(size=size) for size in ((3, 2), 2, (2, 4), (5, 3), (5, 4)))
+    theta = np.concatenate([W.ravel(), b, upper.ravel()])
+
+    def objective(theta: Array) -> float:
+        W, b, upper = np.split(theta, [6, 8])
+        return float(np.sum(dy * (np.tanh(x @ W.reshape(3, 2) + b) @ upper.reshape(2, 4))))
+
+    h = np.tanh(x @ W + b)
+    da = dy @ upper.T * (1 - h**2)
+    pieces = x.T @ da, da.sum(axis=0), h.T @ dy
+    return gradient(objective, theta), np.concatenate([piece.ravel() for piece in pieces])
+
+
 @step("parameters.1b")
 def _(rng: Rng) -> tuple[Numbers, Numbers]:
     """m = 2 inputs, n = 3 outputs; every sign of every weight, so that each weight has mean 0 and variance w."""
@@ -59,6 +75,56 @@ def _(rng: Rng) -> tuple[Numbers, Numbers]:
     y = np.einsum("bm,wmn->wbn", inputs, signs)
     dx = np.einsum("bn,wmn->wbm", back, signs)
     return [y.var(), dx.var()], [m * w * v, n * w * dv]
+
+
+class Counted:
+    """A number that only counts how often it is multiplied."""
+
+    products = 0
+
+    def __mul__(self, other: Counted) -> Counted:
+        Counted.products += 1
+        return self
+
+    def __add__(self, other: Counted) -> Counted:
+        return self
+
+
+@step("networks.1a")
+def _(rng: Rng) -> tuple[Numbers, Numbers]:
+    """The multiplications of x W, and of the two products on the way back, one by one; each goes with an addition."""
+    B, m, n = (int(size) for size in rng.integers(1, 7, 3))
+    x, W, dy = (np.full(shape, Counted()) for shape in ((B, m), (m, n), (B, n)))
+
+    def flops(first: Array, second: Array) -> int:
+        before = Counted.products
+        np.matmul(first, second)
+        return 2 * (Counted.products - before)
+
+    forward, backward = flops(x, W), flops(x.T, dy) + flops(dy, W.T)
+    return [forward / (B * m * n), backward / forward], [2, 2]
+
+
+@step("schedules.1a")
+def _(rng: Rng) -> tuple[Numbers, Numbers]:
+    """One step of ascent: a weight of mean zero that takes two values, and normal noise."""
+    a, alpha, sigma, V = rng.uniform(0.2, 1.5, 4)
+    moved = [mean(lambda e, t=t: (t + alpha * (-a * t + sigma * e)) ** 2) for t in (math.sqrt(V), -math.sqrt(V))]
+    return np.mean(moved), (1 - alpha * a) ** 2 * V + alpha**2 * sigma**2
+
+
+@step("schedules.7a")
+def _(rng: Rng) -> tuple[Numbers, Numbers]:
+    g = rng.uniform(0.3, 4)
+    return [sum(g**k for k in range(j)) for j in range(1, 8)], [(g**j - 1) / (g - 1) for j in range(1, 8)]
+
+
+@step("checks.4a")
+def _(rng: Rng) -> tuple[Numbers, Numbers]:
+    """Why the root sum of squares: it is how large ⟨da, u⟩ is over all signs of a direction."""
+    da, lengths = rng.normal(size=6), rng.uniform(0.5, 1, 6)
+    directions = (2 * bits(6) - 1) * lengths
+    return np.sqrt(np.mean((directions @ da) ** 2)), np.linalg.norm(da * lengths)
 
 
 @step("control_variates.3a")
@@ -87,6 +153,7 @@ def _(rng: Rng) -> tuple[Numbers, Numbers]:
 
 
 @step("local_reparameterization.1b")
+@step("full_variational_bayes.6b")
 def _(rng: Rng) -> tuple[Numbers, Numbers]:
     """Any four correlated numbers; the mean covariance is over pairs of different rows."""
     L = rng.normal(size=(9, 4))

@@ -1,0 +1,158 @@
+"""Figures 2 to 5 of the paper, from outcomes; the two that show images, from the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+
+from numvae import figures
+from numvae.experiments.outcomes import Outcome
+from numvae.figures import BLUE, INK, ORANGE, Picture, _plain
+from numvae.runs import open_run
+
+__all__ = ["DATA", "NAMES", "bound_panels", "likelihood_panels", "manifolds", "samples"]
+
+WIDE = 10.6
+"""Inches: the whole width of the page."""
+GREEN = "#009e73"
+COLOURS = {"aevb": BLUE, "wake_sleep": ORANGE, "monte_carlo_em": GREEN}
+NAMES = {"aevb": "AEVB", "wake_sleep": "wake-sleep", "monte_carlo_em": "Monte Carlo EM"}
+DATA = {"mnist": "MNIST", "frey": "Frey face"}
+DASHED, FEW = (0, (3, 2)), 12
+"""Fewer points than that are marked."""
+LEAST_SEEN = 0.12
+"""Of all points, the lowest so many are let fall below the panel: where learning began, at the far left."""
+
+
+def bound_panels(outcomes: Mapping[str, Outcome]) -> Picture:
+    """Figure 2: a panel for each data set and number of latents, test solid and training dashed, a colour a learner."""
+    rows: dict[str, dict[int, list[Outcome]]] = {}
+    for outcome in outcomes.values():
+        rows.setdefault(outcome["data"], {}).setdefault(outcome["latents"], []).append(outcome)
+    columns, left, gap, high, head, foot, between = max(map(len, rows.values())), 0.75, 0.16, 2.1, 0.62, 0.55, 0.3
+    wide = (WIDE - left - columns * gap) / columns
+    height = head + len(rows) * (high + foot + between) - between
+    picture = Picture(figsize=(WIDE, height))
+    for line, (data, panels) in enumerate(rows.items()):
+        shared: Axes | None = None
+        curves = [outcome for each in panels.values() for outcome in each]
+        for column, latents in enumerate(sorted(panels)):
+            place = (left + column * (wide + gap), height - head - line * (high + foot + between) - high, wide, high)
+            box = (place[0] / WIDE, place[1] / height, place[2] / WIDE, place[3] / height)
+            ax = picture.add_axes(box, sharey=shared)
+            _plain(ax)
+            for outcome in panels[latents]:
+                _pair(ax, outcome, pass_rows=outcome["train_rows"])
+            ax.set_title(f"{DATA[data]}, {latents} latents", loc="left", fontsize=9.5, color=INK)
+            _samples(ax, panels[latents])
+            if shared is None:
+                shared = ax
+                ax.set_ylabel("bound (nats per datum)")
+                ax.set_ylim(*_limits(curves))
+            else:
+                ax.tick_params(labelleft=False)
+    _legend(picture, ["aevb", "wake_sleep"])
+    return picture
+
+
+def likelihood_panels(outcomes: Mapping[str, Outcome]) -> Picture:
+    """Figure 3: a panel for each number of training points, test solid and training dashed, a colour a learner."""
+    panels: dict[int, list[Outcome]] = {}
+    for outcome in outcomes.values():
+        panels.setdefault(outcome["train_rows"], []).append(outcome)
+    left, gap, high, head, foot = 0.85, 0.2, 2.9, 0.62, 0.55
+    wide = (WIDE - len(panels) * (left + gap)) / len(panels)
+    height = high + head + foot
+    picture = Picture(figsize=(WIDE, height))
+    for column, (rows, curves) in enumerate(sorted(panels.items())):
+        x = left + column * (wide + left + gap)
+        ax = picture.add_axes((x / WIDE, foot / height, wide / WIDE, high / height))
+        _plain(ax)
+        for outcome in curves:
+            _pair(ax, outcome)
+        ax.set_title(f"{rows:,} training points", loc="left", fontsize=9.5, color=INK)
+        ax.set_ylabel("log p(x), estimated (nats)")
+        ax.set_ylim(*_limits(curves))
+        _samples(ax, curves)
+    _legend(picture, ["aevb", "wake_sleep", "monte_carlo_em"])
+    return picture
+
+
+def manifolds(runs: Path, titles: Mapping[str, str], side: int = 20) -> Picture:
+    """Figure 4: what two latents decode to, on a grid of equal cells of the prior, for each run of a title."""
+    opened = [open_run(runs / name) for name in titles]
+    shapes = [run.image_shape or (1, run.features) for run in opened]
+    ratios = [width / height for height, width in shapes]
+    gap = 0.3
+    high = (WIDE - gap * (len(titles) - 1)) / sum(ratios)
+    picture, x = Picture(figsize=(WIDE, high + 0.35)), 0.0
+    for run, title, shape, ratio in zip(opened, titles.values(), shapes, ratios, strict=True):
+        ax = picture.add_axes((x / WIDE, 0, high * ratio / WIDE, high / (high + 0.35)))
+        figures.manifold(run.decode, shape, side, ax)
+        ax.set_title(title, loc="left", fontsize=10, color=INK)
+        ax.set(xlabel="", ylabel="", xticks=[], yticks=[])
+        x += high * ratio + gap
+    return picture
+
+
+def samples(runs: Path, names: Sequence[str], count: int = 100) -> Picture:
+    """Figure 5: mean images of draws from the prior, a mosaic for each run."""
+    gap, head = 0.22, 0.35
+    side = (WIDE - gap * (len(names) - 1)) / len(names)
+    picture = Picture(figsize=(WIDE, side + head))
+    for column, name in enumerate(names):
+        run = open_run(runs / name)
+        ax = picture.add_axes((column * (side + gap) / WIDE, 0, side / WIDE, side / (side + head)))
+        figures.image_grid(run.draw(count), run.image_shape or (1, run.features), 10, ax)
+        ax.set_title(f"{run.model.latents} latents", loc="left", fontsize=10, color=INK)
+    return picture
+
+
+def _pair(ax: Axes, outcome: Outcome, pass_rows: int = 0) -> None:
+    """Test and training curve of one learner; the latter, if it is a mean over passes, at the middle of each."""
+    x = np.array(outcome["samples"], dtype=float)
+    style: dict[str, Any] = {
+        "color": COLOURS[outcome["learner"]], "marker": "o" if len(x) < FEW else None, "markersize": 3
+    }  # fmt: skip
+    ax.plot(x, _numbers(outcome["test"]), linewidth=1.6, **style)
+    ax.plot(x - pass_rows / 2, _numbers(outcome["train"]), linewidth=1.2, linestyle=DASHED, **style)
+
+
+def _numbers(values: Sequence[float | None]) -> Any:
+    return np.array([np.nan if value is None else value for value in values], dtype=float)
+
+
+def _limits(curves: Sequence[Outcome]) -> tuple[float, float]:
+    points = np.concatenate([_numbers([*outcome["test"], *outcome["train"]]) for outcome in curves])
+    points = points[np.isfinite(points)]
+    if not len(points):
+        return 0.0, 1.0
+    low, high = float(np.quantile(points, LEAST_SEEN)), float(points.max())
+    margin = 0.05 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def _samples(ax: Axes, curves: Sequence[Outcome]) -> None:
+    """The horizontal axis: a tick for every decade, or two where there are few decades."""
+    places = [place for outcome in curves for place in outcome["samples"]]
+    few = not places or max(places) < 30 * min(places)
+    ax.set_xscale("log")
+    ax.set_xlabel("training samples")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3) if few else (1,)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(EngFormatter(sep=" "))
+
+
+def _legend(picture: Picture, learners: Sequence[str]) -> None:
+    lines = [Line2D([], [], color=COLOURS[name], linewidth=1.8, label=NAMES[name]) for name in learners]
+    lines += [
+        Line2D([], [], color=INK, linewidth=1.6, label="test"),
+        Line2D([], [], color=INK, linewidth=1.2, linestyle=DASHED, label="training"),
+    ]
+    picture.legend(handles=lines, loc="upper left", ncols=len(lines), frameon=False, fontsize=9.5, labelcolor=INK)
