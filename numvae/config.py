@@ -38,7 +38,7 @@ from numvae.likelihoods import SEES, VIEWS, build_likelihood, require_sees
 from numvae.models import Model, mlp_vae
 from numvae.optimizers import OPTIMIZERS, Optimizer
 from numvae.parameter_file import explain, read_object, short
-from numvae.parameters import glorot, small_normal
+from numvae.parameters import glorot, small_normal, wide_normal
 from numvae.priors import Prior, normal_prior
 from numvae.schedules import SCHEDULES, Schedule, WarmUp
 from numvae.training import Objective, Recipe, State, start
@@ -84,7 +84,7 @@ SUITED_TO_A_FLOW: dict[str, tuple[tuple[Any, ...], str]] = {
     "estimator": (("auto", "pathwise"), "a flow has one path from noise to bound"),
 }
 """Setting -> what it can be with a flow, and why no more."""
-INITIALIZERS = {rule.__name__: rule for rule in (glorot, small_normal)}
+INITIALIZERS = {rule.__name__: rule for rule in (glorot, small_normal, wide_normal)}
 
 DEFAULT_STRENGTH = 0.1
 """Of a corruption."""

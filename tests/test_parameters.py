@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from numvae import Layout, initial_theta, mlp_vae
-from numvae.parameters import glorot, small_normal
+from numvae.parameters import glorot, small_normal, wide_normal
 
 LAYER = Layout.of({"W": (2, 3), "b": (3,)})
 MODEL = Layout.of({"encoder": LAYER, "decoder": LAYER})
@@ -54,7 +54,7 @@ def test_biases_start_at_zero_and_matrices_do_not() -> None:
         assert np.any(leaf) == name.endswith(".W"), name
 
 
-@pytest.mark.parametrize(("weights", "std"), [(glorot, np.sqrt(2 / 700)), (small_normal, 0.01)])
+@pytest.mark.parametrize(("weights", "std"), [(glorot, np.sqrt(2 / 700)), (small_normal, 0.01), (wide_normal, 0.1)])
 def test_matrices_start_with_the_standard_deviation_of_their_source(weights: object, std: float) -> None:
     """Sqrt(2 / (m + n)) (parameters.1), and 0.01 (parameters.2)."""
     layout = Layout.of({"W": (300, 400)})

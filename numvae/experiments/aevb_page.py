@@ -132,7 +132,7 @@ AEVB = Paper(
         "full": "The full profile: minibatches of 100, one sample of z, AdaGrad, a N(0, I) prior on the weights, 500 "
         "tanh units for MNIST and 200 for the Frey faces, as in the paper, and a tenth or a hundredth of its 10⁸ "
         "samples. Ours to choose: the decoder's output bias starts at the data's mean, all other weights at N(0, "
-        "0.01²); AdaGrad's step grows over the first ten steps, as its first step would otherwise move every weight "
+        "0.1²); AdaGrad's step grows over the first ten steps, as its first step would otherwise move every weight "
         "by the whole step size; MNIST's bits are drawn anew whenever a digit is used.",
     },
     figures={

@@ -88,30 +88,38 @@ def manifolds(runs: Path, titles: Mapping[str, str], side: int = 20) -> Picture:
     """Figure 4: what two latents decode to, on a grid of equal cells of the prior, for each run of a title."""
     opened = [open_run(runs / name) for name in titles]
     shapes = [run.image_shape or (1, run.features) for run in opened]
-    ratios = [width / height for height, width in shapes]
-    gap = 0.3
-    high = (WIDE - gap * (len(titles) - 1)) / sum(ratios)
-    picture, x = Picture(figsize=(WIDE, high + 0.35)), 0.0
-    for run, title, shape, ratio in zip(opened, titles.values(), shapes, ratios, strict=True):
-        ax = picture.add_axes((x / WIDE, 0, high * ratio / WIDE, high / (high + 0.35)))
+    picture, axes = _side_by_side(list(titles.values()), [(side * height, side * width) for height, width in shapes])
+    for run, shape, ax in zip(opened, shapes, axes, strict=True):
         figures.manifold(run.decode, shape, side, ax)
-        ax.set_title(title, loc="left", fontsize=10, color=INK)
         ax.set(xlabel="", ylabel="", xticks=[], yticks=[])
-        x += high * ratio + gap
     return picture
 
 
-def samples(runs: Path, names: Sequence[str], count: int = 100) -> Picture:
-    """Figure 5: mean images of draws from the prior, a mosaic for each run."""
-    gap, head = 0.22, 0.35
-    side = (WIDE - gap * (len(names) - 1)) / len(names)
-    picture = Picture(figsize=(WIDE, side + head))
-    for column, name in enumerate(names):
-        run = open_run(runs / name)
-        ax = picture.add_axes((column * (side + gap) / WIDE, 0, side / WIDE, side / (side + head)))
-        figures.image_grid(run.draw(count), run.image_shape or (1, run.features), 10, ax)
-        ax.set_title(f"{run.model.latents} latents", loc="left", fontsize=10, color=INK)
+def samples(runs: Path, names: Sequence[str], columns: int = 8) -> Picture:
+    """Figure 5: mean images of draws from the prior, a square mosaic for each run."""
+    opened = [open_run(runs / name) for name in names]
+    shapes = [run.image_shape or (1, run.features) for run in opened]
+    sizes = [(columns * (height + 1) - 1, columns * (width + 1) - 1) for height, width in shapes]  # with lines between
+    picture, axes = _side_by_side([f"{run.model.latents} latents" for run in opened], sizes)
+    for run, shape, ax in zip(opened, shapes, axes, strict=True):
+        figures.image_grid(run.draw(columns**2), shape, columns, ax)
     return picture
+
+
+def _side_by_side(titles: Sequence[str], sizes: Sequence[tuple[int, int]]) -> tuple[Picture, list[Axes]]:
+    """Axes for mosaics of so many (rows, columns) of pixels, each pixel the same whole number of dots."""
+    gap, head, grain = 0.25, 0.35, 1e-9  # rounding must not lose a dot
+    dots = max(1, int((WIDE - gap * (len(sizes) - 1)) * figures.DPI / sum(columns for _, columns in sizes)))
+    inches = [(rows * dots / figures.DPI, columns * dots / figures.DPI) for rows, columns in sizes]
+    width = sum(wide for _, wide in inches) + gap * (len(sizes) - 1) + grain
+    height = max(high for high, _ in inches) + head + grain
+    picture, axes, x = Picture(figsize=(width, height)), [], 0.0
+    for title, (high, wide) in zip(titles, inches, strict=True):
+        ax = picture.add_axes((x / width, 1 - (head + high) / height, wide / width, high / height))
+        ax.set_title(title, loc="left", fontsize=10, color=INK)
+        axes.append(ax)
+        x += wide + gap
+    return picture, axes
 
 
 def _pair(ax: Axes, outcome: Outcome, pass_rows: int = 0) -> None:

@@ -58,8 +58,10 @@ def stage_curves(outcomes: Outcomes, title: str, line: float | None = None) -> P
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:,.0f}"))
     ax.set(xlabel="passes through the training data", ylabel="−log p(x), test (nats)")
     ax.set_title(title, loc="left", fontsize=10, color=INK)
-    legend = ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, labelcolor=INK)
-    legend.set_title(f"after {passes:,.0f} pass{'es' * (passes > 1)}", {"size": 9})
+    ax.legend(
+        loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, labelcolor=INK,
+        title=f"after {passes:,.0f} pass{'es' * (passes > 1)}", title_fontsize=9, alignment="left",
+    )  # fmt: skip
     picture = ax.figure
     assert isinstance(picture, Picture), "axes of a picture of their own"
     return picture

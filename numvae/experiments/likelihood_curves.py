@@ -18,7 +18,7 @@ from numvae.errors import DivergedError, InputError
 from numvae.experiments.aevb import LEARNERS, chosen_step_size, samples_of, settings_of
 from numvae.experiments.outcomes import Outcome, machine, read_points, write_points
 from numvae.experiments.running import Experiment, estimate_seconds, train_experiment
-from numvae.experiments.step_size import JUDGED_STEPS, STEP_SIZES, TRIED_STEPS, Trial, try_step_sizes
+from numvae.experiments.step_size import STEP_SIZES, TRIED_STEPS, Trial, try_step_sizes
 from numvae.interruption import Interrupted, Interruption
 from numvae.learning.monte_carlo_em import EMState, MonteCarloEM, load_em, save_em, start_em, train_em
 from numvae.marginal_likelihood import from_prior, reciprocal_estimate
@@ -28,6 +28,8 @@ from numvae.randomness import generator
 __all__ = ["LIKELIHOOD_CURVES", "LikelihoodCurve", "estimate_likelihood", "milestones"]
 
 MONTE_CARLO_EM, EM = "monte_carlo_em", MonteCarloEM()
+JUDGED_BATCHES = 20
+"""Of a trial of Monte Carlo EM: the last so many say what its step size reached."""
 LOOKED = "looked.json"
 """What was found at the milestones so far, in the folder of the run."""
 JUDGED_ROWS = {"full": 1000, "quick": 100}
@@ -176,7 +178,7 @@ def _try_em(config: Config) -> Trial:
         except DivergedError:
             bounds[size] = None
             continue
-        bound = float(np.mean(reached[-JUDGED_STEPS // EM.weight_updates :]))
+        bound = float(np.mean(reached[-JUDGED_BATCHES:]))
         bounds[size] = bound if math.isfinite(bound) else None
     return Trial(bounds)
 

@@ -7,20 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from numvae.config import Config, prepare_data
-from numvae.devices import to_host
 from numvae.errors import DivergedError
-from numvae.training import State, train
+from numvae.evaluation import evaluate
+from numvae.randomness import generator
+from numvae.training import train
 
-__all__ = ["JUDGED_STEPS", "STEP_SIZES", "TRIED_STEPS", "Trial", "try_step_sizes"]
+__all__ = ["STEP_SIZES", "TRIED_STEPS", "Trial", "try_step_sizes"]
 
 STEP_SIZES = (0.01, 0.02, 0.1)
 """AdaGrad's, in the paper (section 5)."""
-TRIED_STEPS, JUDGED_STEPS = 500, 100
+TRIED_STEPS, JUDGED_ROWS = 500, 1000
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What each step size reached: the mean training bound of its last steps; None where it diverged, or untried."""
+    """What each step size reached: the bound on training rows; None where it diverged, or was not tried."""
 
     bounds: dict[float, float | None]
 
@@ -34,8 +35,8 @@ class Trial:
 def try_step_sizes(config: Config, sizes: Sequence[float] = STEP_SIZES, steps: int = TRIED_STEPS) -> Trial:
     """Train with each from the same start for a few steps, and throw the results away.
 
-    The bound that is compared is the mean over the last hundred: the first ones, in which a large step size
-    throws the weights about, say little of where it leads.
+    Compared is the bound that the weights have then, on the first training rows: a mean over the steps would hold the
+    first ones, in which a large step size throws the weights about, whatever it leads to.
     """
     return Trial({size: _reached(config.model_copy(update={"lr": size}), steps) for size in sizes})
 
@@ -44,20 +45,10 @@ def _reached(config: Config, steps: int) -> float | None:
     config, dataset = prepare_data(config.model_copy(update={"epochs": steps}))
     model, recipe = config.build_model(dataset.features), config.build_recipe()
     state = config.build_state(model, dataset)
-    sums: list[float] = []
-    rows: list[int] = []
-    before = [0.0]
-
-    def on_batch(state: State) -> bool:
-        total = float(to_host(state.bound_sum))  # of the pass so far
-        sums.append(total - (before[0] if state.batches > 1 else 0.0))
-        rows.append(min(recipe.batch, len(dataset.train) - (state.batches - 1) * recipe.batch))
-        before[0] = total
-        return state.step >= steps
-
     try:
-        train(model, dataset, recipe, state, on_batch=on_batch)
+        train(model, dataset, recipe, state, on_batch=lambda state: state.step >= steps)
     except DivergedError:
         return None
-    bound = sum(sums[-JUDGED_STEPS:]) / sum(rows[-JUDGED_STEPS:])
+    rows, rng = dataset.train[:JUDGED_ROWS], generator(config.seed, "evaluation", 5)
+    bound = evaluate(model, state.theta, rows, rng=rng, binarize=recipe.binarize).elbo
     return bound if math.isfinite(bound) else None

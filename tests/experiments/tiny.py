@@ -31,7 +31,7 @@ def tiny_settings(folder: Path) -> Path:
 
 
 def shrink_aevb(patch: pytest.MonkeyPatch, folder: Path, **quick: Any) -> None:
-    """Let ``numvae reproduce aevb`` read settings in which everything is small; ``quick``: what its profile replaces."""
+    """Let ``numvae reproduce aevb`` read settings that make all small; ``quick``: what that profile replaces."""
     table = json.loads(aevb.SETTINGS.read_text())
     for part in ("mnist", "frey"):
         table[part] |= {"data": _many_digits(folder), "hidden": [6]}
@@ -40,14 +40,14 @@ def shrink_aevb(patch: pytest.MonkeyPatch, folder: Path, **quick: Any) -> None:
         table["samples"][profile] = {"bound": 2 * MANY, "likelihood": 5 * MANY, "em": 5 * MANY}
     table["quick"] = {"train_rows": MANY, "test_rows": 30, **quick}
     patch.setattr(aevb, "SETTINGS", _written(folder / "aevb.json", table))
-    patch.setattr(likelihood_curves, "FIRST_LOOK", 2000)
+    patch.setattr(likelihood_curves, "FIRST_LOOK", 1000)
     patch.setattr(likelihood_curves, "JUDGED_ROWS", {"quick": 10, "full": 10})
     patch.setattr(likelihood_curves, "DRAWS", 8)
     patch.setattr(likelihood_curves, "BURN_IN", 4)
 
 
 def shrink_iwae(patch: pytest.MonkeyPatch, folder: Path, **quick: Any) -> None:
-    """Let ``numvae reproduce iwae`` read settings in which everything is small; ``quick``: what its profile replaces."""
+    """Let ``numvae reproduce iwae`` read settings that make all small; ``quick``: what that profile replaces."""
     table = json.loads(iwae.SETTINGS.read_text())
     table["all"] |= {"data": _many_digits(folder), "lr": 0.003}
     table["one_layer"] = {"latent": 5, "hidden": [8]}

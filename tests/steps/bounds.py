@@ -8,7 +8,7 @@ import numpy as np
 from scipy import special, stats
 
 from numvae.arrays import Array
-from tests.steps.kit import NODES, WEIGHTS, Numbers, bits, excess, integral, mean, slope, step, variance
+from tests.steps.kit import NODES, WEIGHTS, Numbers, between, bits, excess, integral, mean, slope, step, variance
 
 Rng = np.random.Generator
 
@@ -51,7 +51,8 @@ def _(rng: Rng) -> tuple[Numbers, Numbers]:
 @step("bound.1b")
 def _(rng: Rng) -> tuple[Numbers, Numbers]:
     line = Line(rng)
-    return math.exp(line.evidence), integral(lambda z: math.exp(line.log_joint(z)), -np.inf, np.inf)
+    z, dz = between(line.m - 14 * line.s, line.m + 14 * line.s)
+    return math.exp(line.evidence), dz @ np.exp(line.log_joint(z))
 
 
 @step("bound.1c", tolerance=1e-8)
@@ -122,23 +123,15 @@ def _(rng: Rng) -> tuple[Numbers, Numbers]:
     chances = (chance, 1 - chance)
     parts = [stats.norm(line.m + shift, line.s) for shift in rng.normal(size=2) * 0.4]
 
-    def mixed(z: float) -> float:
-        return float(sum(c * part.pdf(z) for c, part in zip(chances, parts, strict=True)))
+    def mixed(z: Array) -> Array:
+        return np.asarray(sum(c * part.pdf(z) for c, part in zip(chances, parts, strict=True)))
 
-    def over(part: object, f: object) -> float:
-        return mean(lambda e: np.array([f(z) for z in part.mean() + part.std() * e]))  # type: ignore[attr-defined,operator]
-
-    of_mixture = sum(
-        c * over(part, lambda z: line.log_joint(z) - math.log(mixed(z))) for c, part in zip(chances, parts, strict=True)
-    )
-    of_parts = sum(
-        c * over(part, lambda z, part=part: line.log_joint(z) - part.logpdf(z))
-        for c, part in zip(chances, parts, strict=True)
-    )
-    gap = sum(
-        c * over(part, lambda z, part=part: part.logpdf(z) - math.log(mixed(z)))
-        for c, part in zip(chances, parts, strict=True)
-    )
+    of_mixture = of_parts = gap = 0.0
+    for c, part in zip(chances, parts, strict=True):
+        z = part.mean() + part.std() * NODES
+        of_mixture += c * (WEIGHTS @ (line.log_joint(z) - np.log(mixed(z))))
+        of_parts += c * (WEIGHTS @ (line.log_joint(z) - part.logpdf(z)))
+        gap += c * (WEIGHTS @ (part.logpdf(z) - np.log(mixed(z))))
     assert gap > 0
     return of_mixture - of_parts, gap
 

@@ -433,7 +433,13 @@ def _(rng: Rng) -> tuple[Numbers, Numbers]:
 @step("negative_binomial.1a")
 def _(rng: Rng) -> tuple[Numbers, Numbers]:
     r, m, k = *rng.uniform(0.5, 5, 2), int(rng.integers(0, 9))
-    left = integral(lambda rate: stats.poisson(rate).pmf(k) * stats.gamma(r, scale=m / r).pdf(rate), 1e-12, 60)
+    constant = (r / m) ** r / (math.factorial(k) * special.gamma(r))
+
+    def joint(rate: float) -> float:
+        """A Poisson of that rate, times the gamma density of mean m and shape r."""
+        return float(rate**k * math.exp(-rate) * rate ** (r - 1) * math.exp(-r * rate / m) * constant)
+
+    left = integral(joint, 1e-12, 60)
     middle = special.gamma(k + r) / (math.factorial(k) * special.gamma(r)) * (r / (r + m)) ** r * (m / (r + m)) ** k
     return left, middle
 
@@ -449,10 +455,17 @@ def _(rng: Rng) -> tuple[Numbers, Numbers]:
 @step("divergences.1a")
 def _(rng: Rng) -> tuple[Numbers, Numbers]:
     """A gamma against a log-normal: the KL by quadrature, the entropy by scipy."""
-    q, p = stats.gamma(rng.uniform(1.2, 4)), stats.lognorm(rng.uniform(0.5, 1.5))
-    left = integral(lambda z: q.pdf(z) * (q.logpdf(z) - p.logpdf(z)), 0, 60)
-    cross = integral(lambda z: q.pdf(z) * p.logpdf(z), 0, 60)
-    return left, -q.entropy() - cross
+    a, s = rng.uniform(1.2, 4), rng.uniform(0.5, 1.5)
+
+    def log_q(z: float) -> float:
+        return (a - 1) * math.log(z) - z - math.lgamma(a)
+
+    def log_p(z: float) -> float:
+        return -math.log(z * s * math.sqrt(2 * math.pi)) - 0.5 * (math.log(z) / s) ** 2
+
+    left = integral(lambda z: math.exp(log_q(z)) * (log_q(z) - log_p(z)), 0, 60)
+    cross = integral(lambda z: math.exp(log_q(z)) * log_p(z), 0, 60)
+    return left, -stats.gamma(a).entropy() - cross
 
 
 @step("implicit.1a", tolerance=1e-7)

@@ -112,7 +112,7 @@ def pairs(count: int = 80) -> tuple[Array, Array, Array]:
 
 
 def between(low: float, high: float, count: int = 200) -> tuple[Array, Array]:
-    """Nodes and weights of an integral from low to high, by Gauss and Legendre: for a smooth f of many numbers at once."""
+    """Nodes and weights of an integral from low to high, by Gauss and Legendre: for a smooth f of an array."""
     points, weights = np.polynomial.legendre.leggauss(count)
     return low + (high - low) * (points + 1) / 2, (high - low) / 2 * weights
 

@@ -206,7 +206,7 @@ def on_a_line(x: Array, y: float, means: Array, variances: Array) -> Array:
 def _(rng: Rng) -> tuple[Numbers, Numbers]:
     x, means, variances, noise = rng.normal(size=2), rng.normal(size=2), rng.uniform(0.3, 1.5, 2), rng.normal()
     omega = x**2 @ variances
-    y = x @ means + math.sqrt(omega) * noise
+    y = float(x @ means + math.sqrt(omega) * noise)
     left = on_a_line(x, y, means, variances)
     second = means + x * variances / omega * (y - x @ means)
     return [left, left], [second, means + x * variances * noise / math.sqrt(omega)]
@@ -221,7 +221,7 @@ def _(rng: Rng) -> tuple[Numbers, Numbers]:
     omega = x**2 @ V
     h = np.tanh(x @ M + np.sqrt(omega) * noise)
     omega_upper = h**2 @ V_upper
-    y, out = x @ M + np.sqrt(omega) * noise, h @ upper + math.sqrt(omega_upper) * noise_upper
+    y, out = x @ M + np.sqrt(omega) * noise, float(h @ upper + math.sqrt(omega_upper) * noise_upper)
 
     weights = np.stack([on_a_line(x, y[j], M[:, j], V[:, j]) for j in range(2)], axis=1)
     dy = d_out * on_a_line(h, out, upper, V_upper) * (1 - h**2)
