@@ -302,35 +302,48 @@ def table(results: dict[str, Any]) -> str:
 
 
 INK, QUIET, GRID = "#27313b", "#6b7683", "#e6e9ed"
-SHOWN = {"ml": ("point estimate (ML)", "#c0392b"), "map": ("MAP", "#e08700"), "local": ("full VB, local", "#0072b2")}
+SHOWN: dict[tuple[str, float], tuple[str, dict[str, Any]]] = {
+    ("ml", 0.0): ("ML", {"color": "#c0392b"}),
+    ("map", 1.0): ("MAP, τ = 1", {"color": "#e08700"}),
+    ("map", 30.0): ("MAP, τ = 30", {"color": "#e08700", "linestyle": "--"}),
+    ("local", 1.0): ("full VB, τ = 1", {"color": "#0072b2"}),
+    ("local", 30.0): ("full VB, τ = 30", {"color": "#0072b2", "linestyle": "--"}),
+}
 
 
-def predictions(runs: Sequence[dict[str, Any]]) -> Axes:
-    """log p(x) of test rows over the number of training rows: each method at each precision, a dot for every seed."""
-    figure = Picture(figsize=(6.2, 3.6))
-    ax = figure.add_axes((0.12, 0.15, 0.58, 0.77))
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color(QUIET)
-    ax.tick_params(colors=QUIET, labelcolor=INK, labelsize=9, length=3)
-    ax.grid(True, axis="y", color=GRID, linewidth=0.8)
-    ax.set_axisbelow(True)
-    for (method, precision), mark in zip(
-        [("ml", 0.0), *((m, p) for m in ("map", "local") for p in (1.0, 30.0))], "os^s^", strict=True
-    ):
-        chosen = [found for found in runs if (found["method"], found["precision"]) == (method, precision)]
-        chosen = [found for found in chosen if found["samples"] == SAMPLES]
-        rows = sorted({found["rows"] for found in chosen})
-        means = [np.mean([f["predictive"][0] for f in chosen if f["rows"] == n]) for n in rows]
-        name, colour = SHOWN[method]
-        label = name if method == "ml" else f"{name}, precision {precision:g}"
-        style: dict[str, Any] = {"color": colour, "marker": mark, "markersize": 5}
-        ax.plot(rows, means, linewidth=1.4, label=label, **style)
-        ax.plot([f["rows"] for f in chosen], [f["predictive"][0] for f in chosen], linewidth=0, alpha=0.35, **style)
-    ax.set_xscale("log")
-    ax.set_xlabel("training rows", color=INK, size=9.5)
-    ax.set_ylabel("log p(x) of test rows (nats)", color=INK, size=9.5)
-    ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=8.5, labelcolor=INK)
-    return ax
+def curves(runs: Sequence[dict[str, Any]]) -> list[Axes]:
+    """The test bound at the (mean) weights against the samples seen, one panel for each number of rows.
+
+    Of a method with a longer run its end is shown as well; lines are means over seeds.
+    """
+    sizes = sorted({found["rows"] for found in runs})
+    figure = Picture(figsize=(0.9 + 2.9 * len(sizes), 3.5))
+    width = 1 / figure.get_figwidth()
+    panels = []
+    for place, rows in enumerate(sizes):
+        ax = figure.add_axes(((0.8 + 2.9 * place) * width, 0.26, 2.3 * width, 0.63))
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.spines[["left", "bottom"]].set_color(QUIET)
+        ax.tick_params(which="both", colors=QUIET, labelcolor=INK, labelsize=9, length=3)
+        ax.grid(True, color=GRID, linewidth=0.8)
+        ax.set_axisbelow(True)
+        for how, (name, style) in SHOWN.items():
+            chosen = [found for found in runs if (found["method"], found["precision"], found["rows"]) == (*how, rows)]
+            usual = [found["curve"] for found in chosen if found["samples"] == SAMPLES]
+            line = np.mean(np.array(usual), axis=0)[:, :2].tolist()
+            line += [point[:2] for found in chosen if found["samples"] > SAMPLES for point in found["curve"]
+                     if point[0] > SAMPLES]  # fmt: skip
+            ax.plot(*np.array(line).T, label=name, linewidth=1.8, **style)
+        ax.set_xscale("log")
+        ax.set_title(f"{rows:,} training rows", loc="left", fontsize=9.5, color=INK)
+        ax.set_xlabel("training samples seen", color=INK, size=9.5)
+        panels.append(ax)
+    panels[0].set_ylabel("test bound (nats per datum)", color=INK, size=9.5)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), ncols=len(SHOWN), loc="lower center", frameon=False, fontsize=9,
+        labelcolor=INK,
+    )  # fmt: skip
+    return panels
 
 
 def read() -> dict[str, Any]:
@@ -375,7 +388,7 @@ def main() -> None:
     elif options.command == "table":
         print(table(read()))
     elif options.command == "draw":
-        save(predictions(read()["runs"]), PICTURE)
+        save(curves(read()["runs"])[0], PICTURE)
     else:
         there = {
             tuple(found[k] for k in ("method", "precision", "rows", "seed", "samples")) for found in read()["runs"]

@@ -232,7 +232,8 @@ stage_curves(first, "one layer, k = 1", REPORTED["one_layer", "vae", 1][0]).figu
 one = iwae["one_layer_vae_1"]
 print(
     f"after {one['passes'][-1]} passes: {one['nll'][-1]:.2f} ± {one['nll_standard_error'][-1]:.2f} on "
-    f"{one['rows'][-1]:,} test digits, {one['active'][-1][0]} active units; reported after 3,280 passes: 86.76, 19 active"
+    f"{one['rows'][-1]:,} test digits, {one['active'][-1][0]} active units; "
+    "reported after 3,280 passes: 86.76, 19 active"
 )
 
 # %% [markdown]
@@ -259,5 +260,5 @@ for outcome in iwae.values():
 #    differ from those of the bound?
 # 3. In Figure 3 the estimate on 1,000 training points goes on rising after the test estimate has turned. Which of the
 #    three learners overfits most, and why should that be?
-# 4. The bound of $k = 50$ has a better decoder and, per datum, a *worse* encoder than $k = 1$. What would you measure to
-#    show it? (Lesson 10 has the instruments.)
+# 4. The bound of $k = 50$ has a better decoder and, per datum, a *worse* encoder than $k = 1$. What would you measure
+#    to show it? (Lesson 10 has the instruments.)

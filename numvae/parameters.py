@@ -88,7 +88,8 @@ def small_normal(shape: Shape, rng: np.random.Generator) -> Array:
 def wide_normal(shape: Shape, rng: np.random.Generator) -> Array:
     """Weights from N(0, 0.1²): the paper's "N(0, 0.01)", if 0.01 is a variance   (parameters.2).
 
-    With few latents this reading learns far sooner: weights of 0.01 leave the decoder's tanh units in their linear part.
+    With few latents this reading learns far sooner: weights of 0.01 leave the decoder's tanh units where they are
+    linear.
     """
     return 0.1 * rng.standard_normal(shape)  # (parameters.2)
 

@@ -77,8 +77,8 @@ def _bound_table(outcomes: Outcomes) -> Table:
         "Bounds in nats per datum: of bits for MNIST, of a density for the Frey faces. The paper prints curves and no "
         "end values; the axes are read from its figure. It claims that AEVB is faster and better everywhere, that more "
         "latents do not overfit, and 20 to 40 minutes per million samples on its machine. Training bounds are means "
-        "over the last pass. Step sizes (AEVB, wake-sleep): of 0.01, 0.02 and 0.1 the one with the best training bound "
-        "in the last 100 of 500 steps; the quick profile takes 0.01.",
+        "over the last pass. Step sizes (AEVB, wake-sleep): of 0.01, 0.02 and 0.1 the one with the best bound on "
+        "training data after 500 steps; the quick profile takes 0.01.",
     )  # fmt: skip
 
 

@@ -59,10 +59,16 @@ class ImportanceWeighting:
         """How many stages of the schedule are run."""
         return int(read_object(SETTINGS)["stages"][profile][f"{self.model}_{self.samples}"])
 
+    def ends(self, profile: str) -> list[int]:
+        """Passes done at the end of each stage; the last may be cut short."""
+        whole = [passes(stage) for stage in range(1, self.stages(profile) + 1)]
+        cut = read_object(SETTINGS)["cut_short"][profile].get(f"{self.model}_{self.samples}")
+        return whole if cut is None else [*whole[:-1], int(cut)]
+
     def config(self, profile: str) -> Config:
         """Its settings."""
         table = read_object(SETTINGS)
-        own = {"objective": OBJECTIVES[self.objective], "samples": self.samples, "epochs": passes(self.stages(profile))}
+        own = {"objective": OBJECTIVES[self.objective], "samples": self.samples, "epochs": self.ends(profile)[-1]}
         config = read_config(None, {**table["all"], **table[self.model], **table.get(profile, {}), **own})
         steps = -(-len(prepare_data(config)[1].train) // config.batch)
         return config.model_copy(update={"schedule": "stages", "schedule_options": {"pass_steps": steps}})
@@ -77,17 +83,17 @@ class ImportanceWeighting:
         Raises:
             DivergedError: it diverged, which the paper's settings should not.
         """
-        config, place, last = self.config(profile), folder / self.name, self.stages(profile)
+        config, place = self.config(profile), folder / self.name
         judged = read_object(SETTINGS)["judged"][profile]
         points = read_points(place / LOOKED, profile, "stages")
-        for stage in range(1, last + 1):
+        for stage, end in enumerate(self.ends(profile), 1):
             if any(point["stages"] == stage for point in points):
                 continue
-            trained = train_experiment(Experiment(self.name, config), place, command=command, until=passes(stage))
+            trained = train_experiment(Experiment(self.name, config), place, command=command, until=end)
             if trained.diverged is not None:
                 raise DivergedError(f"{self.name}: {trained.diverged}")
             run, rows = trained.run, judged["rows_from_stage_6" if stage >= 6 else "rows"]
-            if (run.state.epoch, run.state.batches) > (passes(stage), 0):
+            if (run.state.epoch, run.state.batches) > (end, 0):
                 raise InputError(f"{place} is past stage {stage}, where nobody looked; remove it, and it is made anew")
             point = {"stages": stage, "passes": run.state.epoch, "seconds": run.state.seconds}
             points.append(point | look(run, trained.dataset.test[:rows], judged["samples"]))

@@ -125,8 +125,8 @@ IWAE = Paper(
         "full": "The full profile: all 60,000 training digits with bits drawn anew at every use, 784-200-200-50 tanh "
         "units and their mirror image (two layers: 100 and 50 latents), Glorot's weights, Adam with ε = 10⁻⁴, "
         "minibatches of 20, and step sizes 0.001 · 10^(−i/7) for 3^i passes. The paper runs eight such stages; here "
-        "six for one layer with k = 1, and as many as the time allowed for the others, which are to be compared with "
-        "each other at equal passes, not with the column of reported numbers.",
+        "six for one layer with k = 1 and the beginning of the seventh, and two for the others, which are to be "
+        "compared with each other at equal passes, not with the column of reported numbers.",
     },
     figures={
         figure.name: figure

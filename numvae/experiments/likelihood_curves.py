@@ -21,7 +21,7 @@ from numvae.experiments.running import Experiment, estimate_seconds, train_exper
 from numvae.experiments.step_size import STEP_SIZES, TRIED_STEPS, Trial, try_step_sizes
 from numvae.interruption import Interrupted, Interruption
 from numvae.learning.monte_carlo_em import EMState, MonteCarloEM, load_em, save_em, start_em, train_em
-from numvae.marginal_likelihood import from_prior, reciprocal_estimate
+from numvae.marginal_likelihood import from_likely_draws, reciprocal_estimate
 from numvae.models import VAE
 from numvae.randomness import generator
 
@@ -121,7 +121,7 @@ def estimate_likelihood(
         rng = generator(config.seed, "evaluation", 3, number)
         x = config.build_recipe().binarize(rows[:judged], rng, theta.dtype)
         estimate = reciprocal_estimate(
-            model, theta, x, rng=rng, draws=DRAWS, steps=LEAPFROG_STEPS, burn_in=BURN_IN, start=from_prior
+            model, theta, x, rng=rng, draws=DRAWS, steps=LEAPFROG_STEPS, burn_in=BURN_IN, start=from_likely_draws
         )
         values = estimate.values.astype(np.float64)
         result[name] = float(values.mean())

@@ -91,10 +91,9 @@ def read_points(path: Path, profile: str, key: str) -> list[Point]:
     points = kept.get("points")
     if not isinstance(points, list) or not all(isinstance(point, dict) and key in point for point in points):
         raise InputError(f"{path} must hold points with their {key}; remove {path.parent}, and it is made anew")
-    if kept.get("profile", profile) != profile:
-        raise InputError(
-            f"{path.parent} is of the {kept['profile']} profile, not the {profile} one; name another --out"
-        )
+    of = kept.get("profile", profile)
+    if of != profile:
+        raise InputError(f"{path.parent} is of the {of} profile, not of the {profile} one; name another --out")
     return points
 
 

@@ -19,7 +19,7 @@ from numvae.marginal_likelihood.power_means import (
     renyi_bound,
 )
 from numvae.marginal_likelihood.reciprocal import KernelFit, NormalFit, Reciprocal, reciprocal_estimate
-from numvae.marginal_likelihood.starts import from_encoder, from_prior
+from numvae.marginal_likelihood.starts import from_encoder, from_likely_draws, from_prior
 
 __all__ = [
     "Annealed",
@@ -33,6 +33,7 @@ __all__ = [
     "annealed_importance",
     "chi_upper_bound",
     "from_encoder",
+    "from_likely_draws",
     "from_prior",
     "importance_weighted_bounds",
     "linear_gaussian_power_mean",

@@ -14,7 +14,10 @@ from numvae.hmc import LogDensity
 from numvae.marginal_likelihood.supports import Coordinates, on_the_reals
 from numvae.models import VAE
 
-__all__ = ["Start", "StartLaw", "from_encoder", "from_prior", "start_on_the_reals"]
+__all__ = ["Start", "StartLaw", "from_encoder", "from_likely_draws", "from_prior", "start_on_the_reals"]
+
+CANDIDATES = 1000
+"""Draws of the prior from which one is picked."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +48,31 @@ def from_encoder(model: VAE, theta: Array, x: Array) -> Start:
             f"q(z|x) is over {model.posterior.support}, the prior over {model.prior.family.support}; start from_prior"
         )
     return _start(model, model.posterior, model.encode(theta, x))
+
+
+def from_likely_draws(model: VAE, theta: Array, x: Array) -> Start:
+    """z picked from ``CANDIDATES`` draws of the prior with probabilities in proportion to p(x|z): nearly of p(z|x).
+
+    For chains that have no encoder to start from, and are to begin where the posterior is: with few latents, where some
+    of the candidates lie there.  Picked by Gumbel noise, one candidate at a time.  Its density is not known, so that it
+    serves ``reciprocal_estimate`` and not ``annealed_importance``.
+    """
+    prior, joint = from_prior(model, theta, x), model.log_joint(theta, x)
+
+    def draw(rng: np.random.Generator, chains: int) -> Array:
+        picked = prior.draw(rng, chains)
+        highest = np.full(picked.shape[:-1], -np.inf)
+        for _ in range(CANDIDATES):
+            z = prior.draw(rng, chains)
+            score = joint(z)[0] - prior.log_density(z)[0] + rng.gumbel(size=highest.shape)
+            higher = score > highest
+            picked, highest = np.where(higher[..., None], z, picked), np.where(higher, score, highest)
+        return picked
+
+    def log_density(z: Array) -> tuple[Array, Pullback]:
+        raise InputError("picked draws have no density that is known; start from_prior or from_encoder")
+
+    return Start(draw, log_density)
 
 
 def start_on_the_reals(coordinates: Coordinates, start: Start) -> Start:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from numvae.experiments import AEVB, IWAE, PaperReproduction, reproduce_paper
+from numvae.experiments import PAPERS, PaperReproduction, reproduce_paper
 from tests.experiments.tiny import shrink_aevb, shrink_iwae
 
 
@@ -26,7 +26,7 @@ def all_of_aevb(tmp_path_factory: pytest.TempPathFactory) -> PaperReproduction:
     folder = tmp_path_factory.mktemp("aevb")
     with pytest.MonkeyPatch.context() as patch:
         shrink_aevb(patch, folder)
-        return reproduce_paper(AEVB, None, "quick", folder / "out")
+        return reproduce_paper(PAPERS["aevb"], None, "quick", folder / "out")
 
 
 @pytest.fixture(scope="session")
@@ -35,4 +35,4 @@ def all_of_iwae(tmp_path_factory: pytest.TempPathFactory) -> PaperReproduction:
     folder = tmp_path_factory.mktemp("iwae")
     with pytest.MonkeyPatch.context() as patch:
         shrink_iwae(patch, folder)
-        return reproduce_paper(IWAE, None, "quick", folder / "out")
+        return reproduce_paper(PAPERS["iwae"], None, "quick", folder / "out")

@@ -54,6 +54,7 @@ def shrink_iwae(patch: pytest.MonkeyPatch, folder: Path, **quick: Any) -> None:
     table["two_layers"] = {"latent": 4, "hidden": [8], "latent_above": 3, "hidden_above": [6]}
     for profile in ("quick", "full"):
         table["stages"][profile] = dict.fromkeys(table["stages"][profile], 2)
+        table["cut_short"][profile] = {}
         table["judged"][profile] = {"rows": 20, "rows_from_stage_6": 25, "samples": 10}
     table["quick"] = {"train_rows": 80, "test_rows": 30, **quick}
     patch.setattr(iwae, "SETTINGS", _written(folder / "iwae.json", table))
