@@ -50,10 +50,10 @@ def read(paper):
     return {file.stem: json.loads(file.read_text()) for file in files}
 
 
-aevb, iwae = read("aevb"), read("iwae")
+aevb, iwae, quick = read("aevb"), read("iwae"), read("iwae-quick")
 bounds = {name: outcome for name, outcome in aevb.items() if not name.startswith("likelihood")}
 likelihoods = {name: outcome for name, outcome in aevb.items() if name.startswith("likelihood")}
-print(f"{len(bounds)} curves of Figure 2, {len(likelihoods)} of Figure 3, {len(iwae)} rows of the table of IWAE")
+print(f"{len(bounds)} curves of Figure 2, {len(likelihoods)} of Figure 3, {len(quick)} rows of the table of IWAE")
 
 # %% [markdown]
 # ## What the paper fixes, and what it leaves open
@@ -222,7 +222,7 @@ Image(RESULTS / "aevb" / "figures" / "figure-5.png", width=900)
 # Burda, Grosse and Salakhutdinov (2015) train the same kind of model with the bound of $k$ importance weights, and
 # print negative log-likelihoods, estimated by $L_{5000}$. With $k = 1$ their model is a plain VAE: 50 latents, two
 # layers of 200 units. Their schedule has eight stages, of $3^i$ passes with a step size of $0.001 \cdot 10^{-i/7}$:
-# 3,280 passes in all. Here it is for six of the eight, 364 passes.
+# 3,280 passes in all. Here are six of the eight and the beginning of the seventh, 396 passes.
 
 # %%
 first = {"one_layer_vae_1": iwae["one_layer_vae_1"]}
@@ -237,19 +237,25 @@ print(
 )
 
 # %% [markdown]
-# And does $k$ help? After equally many passes, few of them, on the same test digits:
+# The last step is the steepest: a smaller step size alone is worth half a nat. All test digits stand behind the last
+# two points, the first thousand behind the others.
+#
+# And does $k$ help? The quick profile, 4 passes through 6,000 digits, is enough to see the order:
 
 # %%
-several = {name: outcome for name, outcome in iwae.items() if name.startswith("one_layer")}
-stage = min(max(outcome["stages"]) for outcome in several.values())
-for outcome in iwae.values():
-    place = outcome["stages"].index(stage)
+for outcome in quick.values():
     reported, active = REPORTED[outcome["model"], outcome["objective"], outcome["k"]]
     print(
-        f"{outcome['model']:10} {outcome['objective']:4} k = {outcome['k']:2}: {outcome['nll'][place]:6.2f} after "
-        f"{outcome['passes'][place]} passes, {'+'.join(map(str, outcome['active'][place]))} active; "
+        f"{outcome['model']:10} {outcome['objective']:4} k = {outcome['k']:2}: {outcome['nll'][-1]:6.2f} after "
+        f"{outcome['passes'][-1]} passes, {'+'.join(map(str, outcome['active'][-1]))} active; "
         f"reported in the end {reported}, {active} active"
     )
+
+# %% [markdown]
+# IWAE with 50 samples beats 5, and 5 beats 1, in one layer and in two, as the paper has it after 3,280 passes. What it
+# does *not* have is a plain VAE ahead of IWAE at the same $k$. That is so early in training only: a mean over $k$
+# samples has a gradient with less noise, and while everything is still to be learnt, that counts for more than a
+# tighter bound. In the end the bound decides: the paper has the two the other way round.
 
 # %% [markdown]
 # ## Questions

@@ -34,21 +34,21 @@ LOOKED = "looked.json"
 """What was found at the milestones so far, in the folder of the run."""
 JUDGED_ROWS = {"full": 1000, "quick": 100}
 """The likelihood is estimated on the first so many training and test points, in the paper 1000."""
-FIRST_LOOK = 20_000
+FIRST_LOOK = {"full": 20_000, "quick": 5_000}
 """Samples; before, there is nothing to see."""
 DRAWS, LEAPFROG_STEPS, BURN_IN = 50, 4, 60
 """The paper's 50 samples by HMC with four leapfrog steps; how long the chains run before, it does not say."""
 
 
-def milestones(samples: int, rows: int) -> list[int]:
-    """Whole passes through the rows, about two to a decade, up to the first that has seen all ``samples``.
+def milestones(samples: int, rows: int, first: int = 20_000) -> list[int]:
+    """Whole passes through the rows, about two to a decade from ``first`` on, up to all ``samples``.
 
     >>> milestones(10_000_000, 50_000)
     [50000, 100000, 300000, 1000000, 3150000, 10000000]
     """
     last = -(-samples // rows) * rows
     steps = (last / 10 ** (k / 2) for k in range(1, 20))
-    return sorted({max(rows, round(step / rows) * rows) for step in steps if step >= FIRST_LOOK} | {last})
+    return sorted({max(rows, round(step / rows) * rows) for step in steps if step >= first} | {last})
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class LikelihoodCurve:
         reach = _reach_by_em if by_em else _reach_by_gradient
         rows = config.train_rows or self.rows
         points = read_points(place / LOOKED, profile, "samples")
-        for samples in milestones((config.epochs or 1) * rows, rows):
+        for samples in milestones((config.epochs or 1) * rows, rows, FIRST_LOOK[profile]):
             if any(point["samples"] == samples for point in points):
                 continue
             model, theta, dataset, seconds = reach(config, place, samples // rows, command)

@@ -40,7 +40,7 @@ def shrink_aevb(patch: pytest.MonkeyPatch, folder: Path, **quick: Any) -> None:
         table["samples"][profile] = {"bound": 2 * MANY, "likelihood": 5 * MANY, "em": 5 * MANY}
     table["quick"] = {"train_rows": MANY, "test_rows": 30, **quick}
     patch.setattr(aevb, "SETTINGS", _written(folder / "aevb.json", table))
-    patch.setattr(likelihood_curves, "FIRST_LOOK", 1000)
+    patch.setattr(likelihood_curves, "FIRST_LOOK", {"quick": 1000, "full": 1000})
     patch.setattr(likelihood_curves, "JUDGED_ROWS", {"quick": 10, "full": 10})
     patch.setattr(likelihood_curves, "DRAWS", 8)
     patch.setattr(likelihood_curves, "BURN_IN", 4)
