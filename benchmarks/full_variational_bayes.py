@@ -4,6 +4,7 @@
     python benchmarks/full_variational_bayes.py train --rows 10000 --seeds 0
     python benchmarks/full_variational_bayes.py train --only ml local --samples 600000    # to its end
     python benchmarks/full_variational_bayes.py measure                             # µs per step, variance of gradients
+    python benchmarks/full_variational_bayes.py draws                               # log p(x) by draws of the weights
     python benchmarks/full_variational_bayes.py table                               # as Markdown, from results/
     python benchmarks/full_variational_bayes.py draw                                # the picture, from results/
 
@@ -35,7 +36,7 @@ from numvae.datasets import load
 from numvae.datasets.binarization import binarize_once, fixed
 from numvae.datasets.dataset import Dataset
 from numvae.distributions.broadcasting import halves
-from numvae.estimators import pathwise
+from numvae.estimators import log_mean_exp, pathwise
 from numvae.evaluation import evaluate
 from numvae.figures import Picture, save
 from numvae.learning.full_variational_bayes import (
@@ -206,6 +207,24 @@ def run(method: str, precision: float, rows: int, seed: int, samples: int = SAMP
     rounded = [[until, round(test, 2), round(training, 2)] for until, test, training in curve]
     key = {"rows": rows, "seed": seed, "method": method, "precision": precision, "samples": samples}
     return {**key, "cpu_seconds": round(seconds, 1), "curve": rounded, **judged}
+
+
+def by_draws(draws: int = 200, z_samples: int = 10, tested: int = 100) -> dict[str, Any]:
+    """How log p(x) of ``local`` at precision 1 grows with K draws of the weights: means over disjoint groups of K."""
+    found: dict[str, Any] = {"at_mean_weights": {}}
+    for rows in (100, 1000):
+        lam, _, _ = learn("local", 1.0, rows, 0, SAMPLES)
+        x = fixed(data(rows, 0).test[:tested], np.random.default_rng(1), np.float32)
+        of_draws = predictive_log_likelihood(
+            BayesianVAE(VAE, 1.0), lam, x, rng=np.random.default_rng(1), weight_draws=draws, samples=z_samples
+        ).of_draws
+        found[str(rows)] = {
+            str(k): round(float(np.mean(log_mean_exp(of_draws.reshape(-1, k, tested).swapaxes(0, 1))[0])), 2)
+            for k in (1, 10, 50, 100, 200)
+        }
+        at_mean = likelihood(lam[: VAE.layout.size], x).mean()
+        found["at_mean_weights"][str(rows)] = round(float(at_mean), 2)
+    return {"weight_draws_check": found}
 
 
 # ---- cost and variance
@@ -379,12 +398,16 @@ def main() -> None:
     training.add_argument("--only", nargs="+", default=["ml", "map", *BOUNDS], metavar="METHOD")
     training.add_argument("--samples", type=int, default=SAMPLES)
     commands.add_parser("measure", help="cost of a step and variance of the gradient")
+    commands.add_parser("draws", help="log p(x) by the number of draws of the weights")
     commands.add_parser("table", help="print the results as Markdown")
     commands.add_parser("draw", help="draw the picture")
     options = parser.parse_args()
     if options.command == "measure":
         measured = measure()
         write(lambda results: results.update(measured))
+    elif options.command == "draws":
+        counted = by_draws()
+        write(lambda results: results.update(counted))
     elif options.command == "table":
         print(table(read()))
     elif options.command == "draw":

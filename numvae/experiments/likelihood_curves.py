@@ -68,7 +68,8 @@ class LikelihoodCurve:
         """Its settings; Monte Carlo EM has no encoder, and takes those of the decoder from here."""
         objective = LEARNERS.get(self.learner, "elbo")
         config = settings_of(profile, "mnist", "likelihood", objective=objective)
-        samples = samples_of(profile, "em" if self.learner == MONTE_CARLO_EM else "likelihood")
+        names = ("em",) if self.learner == MONTE_CARLO_EM else (f"likelihood_{self.rows}", "likelihood")
+        samples = samples_of(profile, *names)
         rows = min(self.rows, config.train_rows or self.rows)
         return config.model_copy(update={"train_rows": rows, "epochs": -(-samples // rows)})
 
