@@ -31,8 +31,9 @@ from pathlib import Path
 import numpy as np
 from IPython.display import Image
 
+import numvae
 from numvae import elbo, mlp_vae
-from numvae.datasets import drawn_digits
+from numvae.datasets import load_drawn
 from numvae.evaluation import evaluate
 from numvae.experiments.aevb_page import at, pairs
 from numvae.experiments.aevb_pictures import bound_panels, likelihood_panels
@@ -41,7 +42,7 @@ from numvae.learning import wake_sleep
 from numvae.optimizers import AdaGrad
 from numvae.training import Recipe, start, train
 
-RESULTS = Path("../results") if Path("../results").is_dir() else Path("results")
+RESULTS = Path(numvae.__file__).parents[1] / "results"  # of a clone; an installed package has none
 
 
 def read(paper):
@@ -133,7 +134,7 @@ print(f"from {min(cost):.0f} to {max(cost):.0f} seconds, the median {np.median(c
 # (wake); the encoder learns from dreams, latents and data drawn from the model itself (sleep).
 
 # %%
-digits = drawn_digits(3000, 500, seed=0)
+digits = load_drawn(train=3000, test=500)
 model = mlp_vae(digits.features, latents=8, hidden=[100])
 
 

@@ -66,6 +66,8 @@ def test_there_are_lessons() -> None:
         "06_score_function_vs_reparameterisation",
         "07_discrete_latents",
         "08_bug_hunt",
+        "09_the_paper_reproduced",
+        "10_bounds_and_gaps",
     ]
 
 
