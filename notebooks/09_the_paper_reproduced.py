@@ -186,14 +186,15 @@ for outcome in likelihoods.values():
     )
 
 # %% [markdown]
-# AEVB is above wake-sleep on both. With 1,000 points all learn to overfit: training and test curves part, most of all
-# AEVB's, which learns fastest. Monte Carlo EM begins late with 50,000 points, where each chain has been visited twice
-# after 100,000 samples, and then climbs steeply: its latents come from the posterior itself, no encoder lags behind, and
-# each sample serves for five updates. Around 700,000 samples it passes AEVB.
+# AEVB is above wake-sleep on both. With 1,000 points all learn to overfit: training and test curves part, most of
+# all AEVB's, which learns fastest. Monte Carlo EM begins late with 50,000 points, where each chain has been visited
+# twice after 100,000 samples, and then climbs steeply: its latents come from the posterior itself, no encoder lags
+# behind, and each sample serves for five updates. Around 700,000 samples it passes AEVB.
 #
-# So does the paper's remark hold, that Monte Carlo EM "can't be applied efficiently for the full MNIST dataset"? Here it
-# can, since a chain is kept for every datum and goes on where it stood; that takes memory for all latents of all data,
-# and does not work where each datum is seen once. But a sample costs it several times what it costs AEVB.
+# So does the paper's remark hold, that Monte Carlo EM "can't be applied efficiently for the full MNIST dataset"?
+# Here it can, since a chain is kept for every datum and goes on where it stood; that takes memory for all latents
+# of all data, and does not work where each datum is seen once. But a sample costs it several times what it costs
+# AEVB.
 #
 # At equal *cost*, the comparison is another:
 
