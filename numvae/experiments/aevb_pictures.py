@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from numvae import figures
-from numvae.experiments.outcomes import Outcome
+from numvae.experiments.outcomes import Outcome, last
 from numvae.figures import BLUE, INK, ORANGE, Picture, _plain
 from numvae.runs import open_run
 
@@ -26,8 +26,8 @@ NAMES = {"aevb": "AEVB", "wake_sleep": "wake-sleep", "monte_carlo_em": "Monte Ca
 DATA = {"mnist": "MNIST", "frey": "Frey face"}
 DASHED, FEW = (0, (3, 2)), 12
 """Fewer points than that are marked."""
-LEAST_SEEN = 0.12
-"""Of all points, the lowest so many are let fall below the panel: where learning began, at the far left."""
+LEAST_SEEN = 0.2
+"""Of the height, below where the best learners began; curves that begin lower come in from there."""
 
 
 def bound_panels(outcomes: Mapping[str, Outcome]) -> Picture:
@@ -137,13 +137,25 @@ def _numbers(values: Sequence[float | None]) -> Any:
 
 
 def _limits(curves: Sequence[Outcome]) -> tuple[float, float]:
+    """From below where each panel's best learner began, by a fifth, to the top: what fell far below falls out."""
+    panels: dict[Any, list[Outcome]] = {}
+    for outcome in curves:
+        panels.setdefault((outcome.get("latents"), outcome["train_rows"]), []).append(outcome)
+    best = [max(each, key=_end) for each in panels.values()]
+    starts = np.concatenate([_numbers(outcome["test"]) for outcome in best])
     points = np.concatenate([_numbers([*outcome["test"], *outcome["train"]]) for outcome in curves])
-    points = points[np.isfinite(points)]
-    if not len(points):
+    starts, points = starts[np.isfinite(starts)], points[np.isfinite(points)]
+    if not len(starts):
         return 0.0, 1.0
-    low, high = float(np.quantile(points, LEAST_SEEN)), float(points.max())
-    margin = 0.05 * (high - low) or 1.0
-    return low - margin, high + margin
+    low, high = float(starts.min()), float(points.max())
+    length = high - low or 1.0
+    return low - LEAST_SEEN * length, high + 0.05 * length
+
+
+def _end(outcome: Outcome) -> float:
+    """Where the test curve ends; below all where it does not."""
+    value = last(outcome, "test")
+    return float("-inf") if value is None else float(value)
 
 
 def _samples(ax: Axes, curves: Sequence[Outcome]) -> None:
